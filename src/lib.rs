@@ -1,0 +1,9 @@
+//! Ringdove.
+pub mod causality;
+pub mod fields;
+pub mod key;
+pub mod ring;
+pub mod rules;
+pub mod shard;
+pub mod storage;
+pub mod wire;

@@ -1,0 +1,165 @@
+//! The ring itself: one epoch's members, rows and settings.
+//!
+//! Invariant (checked by [`Ring::check`] before any ring is used): partitions ascend from slot 0
+//! and cover all slots; a row names distinct members; numbers, ids and addresses are unique.
+
+use std::hash::Hasher;
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
+use thiserror::Error;
+
+use super::{ClusterId, Member, MemberNumber, NodeId, SLOTS, Slot, Token};
+use crate::causality::Secret;
+
+/// The ring's generation number: 1 for the founding ring, one more with every change.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Epoch(pub u32);
+
+impl std::fmt::Display for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A run of consecutive slots with one row of owners. It ends where the next begins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Partition {
+    /// Its first slot.
+    pub first: Slot,
+    /// The members that should hold it, all equal. The order carries no rank.
+    pub row: Vec<MemberNumber>,
+}
+
+/// What all members agree on besides who owns what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Settings {
+    /// How many copies of everything are wanted.
+    pub copies: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { copies: 3 }
+    }
+}
+
+/// One epoch: who is in the cluster and who owns what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ring {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// Which ring this is of all that the cluster ever has.
+    pub epoch: Epoch,
+    /// The hash of the ring before, 0 for the first.
+    pub previous: u64,
+    /// The members, by ascending number.
+    pub members: Vec<Member>,
+    /// The partitions, by ascending first slot.
+    pub partitions: Vec<Partition>,
+    /// What else is agreed.
+    pub settings: Settings,
+    /// What context tokens are authenticated with.
+    pub secret: Secret,
+}
+
+/// Why a ring is not one. Whoever offered it is wrong; the ring in use stays.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("not a ring: {0}")]
+pub struct RingError(pub String);
+
+impl Ring {
+    /// The partition that a slot lies in.
+    pub fn partition(&self, slot: Slot) -> &Partition {
+        &self.partitions[self.partition_index(slot)]
+    }
+
+    /// The place of a slot's partition among [`Ring::partitions`].
+    pub fn partition_index(&self, slot: Slot) -> usize {
+        self.partitions.partition_point(|partition| partition.first <= slot) - 1
+    }
+
+    /// The slots of the partition at `index`.
+    pub fn slots_of(&self, index: usize) -> impl Iterator<Item = Slot> + use<> {
+        let first = self.partitions[index].first.number();
+        let end = self.partitions.get(index + 1).map_or(SLOTS, |next| next.first.number());
+        (first..end).filter_map(Slot::new)
+    }
+
+    /// The members that should hold a slot.
+    pub fn row(&self, slot: Slot) -> &[MemberNumber] {
+        &self.partition(slot).row
+    }
+
+    /// The other members in the order in which they stand in for absent owners of a key: by
+    /// rendezvous hash (Thaler, Ravishankar 1998), so that every coordinator picks the same ones.
+    pub fn fallbacks(&self, token: Token) -> Vec<MemberNumber> {
+        let row = self.row(token.slot());
+        let others = self.members.iter().map(|member| member.number);
+        let mut others: Vec<_> = others.filter(|number| !row.contains(number)).collect();
+        others.sort_by_key(|number| (rendezvous(token.slot(), *number), *number));
+        others
+    }
+
+    /// The member of this number.
+    pub fn member(&self, number: MemberNumber) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&number, |member| member.number).ok()?;
+        self.members.get(at)
+    }
+
+    /// The member of this id.
+    pub fn member_by_id(&self, id: NodeId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// A hash of everything in it: two nodes with one epoch and two hashes are a fork.
+    pub fn hash(&self) -> u64 {
+        let bytes = rmp_serde::to_vec_named(self).expect("a ring is plain data");
+        let mut hasher = SipHasher24::new();
+        hasher.write(&bytes);
+        hasher.finish()
+    }
+
+    /// Whether it is a ring at all. Nothing uses one that this refuses.
+    pub fn check(&self) -> Result<(), RingError> {
+        let refuse = |why: &str| Err(RingError(why.to_owned()));
+        if self.members.is_empty() || self.members.len() > usize::from(u16::MAX) {
+            return refuse("it needs 1 to 65535 members");
+        }
+        if !self.members.is_sorted_by(|a, b| a.number < b.number) {
+            return refuse("member numbers must ascend");
+        }
+        let mut ids: Vec<_> = self.members.iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        if !ids.is_sorted_by(|a, b| a < b) {
+            return refuse("two members have one id");
+        }
+        if self.partitions.first().map(|partition| partition.first.number()) != Some(0) {
+            return refuse("the first partition must begin at slot 0");
+        }
+        if !self.partitions.is_sorted_by(|a, b| a.first < b.first) {
+            return refuse("partitions must ascend");
+        }
+        for partition in &self.partitions {
+            let mut row = partition.row.clone();
+            row.sort_unstable();
+            row.dedup();
+            if row.is_empty() || row.len() != partition.row.len() {
+                return refuse("a row needs distinct owners");
+            }
+            if row.iter().any(|number| self.member(*number).is_none()) {
+                return refuse("a row names somebody who is no member");
+            }
+        }
+        if self.settings.copies == 0 { refuse("at least one copy is wanted") } else { Ok(()) }
+    }
+}
+
+fn rendezvous(slot: Slot, member: MemberNumber) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write_u16(slot.number().to_le());
+    hasher.write_u16(member.0.to_le());
+    hasher.finish()
+}

@@ -1,0 +1,106 @@
+//! The rules that keep causality true, one line each, and the switch that breaks one on purpose.
+//!
+//! Invariant: in an ordinary build every rule holds and [`holds`] is the constant `true`. In tests
+//! and in the simulator's canary build one rule may be switched off for the current thread; every
+//! one of them must then be caught, which is how the checkers are checked.
+//! Not here: the rules themselves. Each stands where it is kept, as `if holds(Rule::…)`.
+
+/// What must hold. Switching one off must lose, revive or diverge something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(any(test, feature = "canaries"), derive(PartialOrd, Ord))]
+pub enum Rule {
+    /// A node that may have lost its unsynced tail draws a new actor before it mints again.
+    NewActor,
+    /// A new actor is drawn at random, never counted up from what the disk says.
+    FreshActor,
+    /// A residual context is stripped only below the clock's contiguous base.
+    Contiguous,
+    /// A client's context is closed: contiguous base, residual context, dots shown.
+    ClosedContext,
+    /// The context that a put returns covers its own dot and what it was sent, nothing more.
+    PutContext,
+    /// A delta's context stays in the entry until the clock covers it.
+    KeepResidual,
+    /// A value whose dot is covered already is not added again.
+    CoveredStaysGone,
+    /// Two dots of one operation are two writes: replicas keep both.
+    Attempts,
+    /// A peer's clock is adopted only after all its entries are applied.
+    AdoptLast,
+    /// An answer counts only for the copy, in the life, that asked.
+    AnswerNonce,
+    /// A write is acknowledged only when it is synced.
+    AckAfterSync,
+    /// A hint is removed only after the member that it is owed to has synced it.
+    HintAfterAck,
+    /// A fallback applies nothing to its own copy: it keeps a hint.
+    HintIsNoCopy,
+    /// A strict quorum counts owners only.
+    StrictOwners,
+    /// One node counts once, whatever it resends.
+    CountOnce,
+    /// Repair is never refused on account of the sibling limit.
+    RepairPasses,
+}
+
+impl Rule {
+    /// Every rule, in the order of the list above.
+    pub const ALL: [Rule; 16] = [
+        Rule::NewActor,
+        Rule::FreshActor,
+        Rule::Contiguous,
+        Rule::ClosedContext,
+        Rule::PutContext,
+        Rule::KeepResidual,
+        Rule::CoveredStaysGone,
+        Rule::Attempts,
+        Rule::AdoptLast,
+        Rule::AnswerNonce,
+        Rule::AckAfterSync,
+        Rule::HintAfterAck,
+        Rule::HintIsNoCopy,
+        Rule::StrictOwners,
+        Rule::CountOnce,
+        Rule::RepairPasses,
+    ];
+}
+
+/// Whether this rule is kept. Always, but for a canary.
+#[cfg(not(any(test, feature = "canaries")))]
+#[inline(always)]
+pub(crate) fn holds(_rule: Rule) -> bool {
+    true
+}
+
+/// Whether this rule is kept. Always, but for a canary.
+#[cfg(any(test, feature = "canaries"))]
+pub(crate) fn holds(rule: Rule) -> bool {
+    breakable::BROKEN.get() != Some(rule)
+}
+
+#[cfg(any(test, feature = "canaries"))]
+pub use breakable::without;
+
+#[cfg(any(test, feature = "canaries"))]
+mod breakable {
+    use super::Rule;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static BROKEN: Cell<Option<Rule>> = const { Cell::new(None) };
+    }
+
+    /// Runs `body` on this thread with `rule` switched off, and restores it afterwards, also when
+    /// `body` panics.
+    pub fn without<T>(rule: Rule, body: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                BROKEN.set(None);
+            }
+        }
+        let _restore = Restore;
+        BROKEN.set(Some(rule));
+        body()
+    }
+}

@@ -1,0 +1,57 @@
+//! Everything that can happen to a shard, and everything it can want.
+
+use std::time::Duration;
+
+use crate::ring::{MemberNumber, View};
+use crate::storage::{Batch, Ticket};
+use crate::wire::Frame;
+
+/// The time, as the edge tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Since some fixed moment of this process's life. Never goes back. All waiting is by this.
+    pub elapsed: Duration,
+    /// Milliseconds since 1970. May jump; only stamped on values for people to read.
+    pub wall_ms: u64,
+}
+
+/// Where a client's request came in, and so where its reply goes. Opaque to the shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The driver that owns the connection.
+    pub driver: u16,
+    /// The connection.
+    pub connection: u64,
+    /// The client's request id, repeated in the reply's frame.
+    pub request: u64,
+}
+
+/// Everything that can happen to a shard.
+#[derive(Debug)]
+pub enum Event {
+    /// The cluster looks different now.
+    View(View),
+    /// A client of this node asks for something: `Put`, `Get`, or a `Question` that shards answer.
+    Client(Origin, Frame),
+    /// A member's frame came in on a data lane.
+    Peer(MemberNumber, Frame),
+    /// Frames sent to this member since it was last up may be lost: its lane broke.
+    LaneLost(MemberNumber),
+    /// All batches up to this one are durable.
+    Synced(Batch),
+    /// A sync failed. The store is poisoned.
+    SyncFailed(String),
+    /// A read is done: the bytes, or why not.
+    Read(Ticket, Result<Vec<u8>, String>),
+    /// Time has passed: deadlines may be due.
+    Tick,
+}
+
+/// Everything a shard can want.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer a client of this node.
+    Reply(Origin, Frame),
+    /// Send a frame to a member's shard (`slot mod shards` there). May be lost.
+    Send(MemberNumber, Frame),
+}
