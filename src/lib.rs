@@ -4,6 +4,7 @@ pub mod fields;
 pub mod key;
 pub mod ring;
 pub mod rules;
+pub mod server;
 pub mod shard;
 pub mod storage;
 pub mod wire;
