@@ -83,7 +83,8 @@ pub struct ReplicaShown {
     pub residual: String,
     /// The values it holds.
     pub values: Vec<ValueShown>,
-    /// Dots among `values` of any node that it has applied and no longer holds: replaced there.
+    /// Dots among the values of any node, hints included, that it has applied and no longer holds:
+    /// replaced or deleted there.
     pub replaced: Vec<String>,
     /// What it keeps for others.
     pub hints: Vec<HintShown>,
@@ -118,6 +119,8 @@ pub struct HintShown {
     pub owed_to: String,
     /// The dots it brings.
     pub dots: Vec<String>,
+    /// The values it brings: during a split this may be the only place that has them.
+    pub values: Vec<ValueShown>,
 }
 
 /// Keys with siblings.
