@@ -53,6 +53,21 @@ impl Value {
 
     /// Reads what [`Value::encode`] wrote from the reader's front. The bytes are copied.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let meta = Meta::decode(reader)?;
+        let bytes = Bytes::copy_from_slice(reader.run()?);
+        Ok(Value { meta, bytes })
+    }
+
+    /// The same, but the value's bytes stay where they are: a part of `whole`, which `reader` reads.
+    pub fn decode_shared(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Self, Malformed> {
+        let meta = Meta::decode(reader)?;
+        let bytes = whole.slice_ref(reader.run()?);
+        Ok(Value { meta, bytes })
+    }
+}
+
+impl Meta {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         if reader.byte()? != FORMAT {
             return Err(Malformed("a value of a later format"));
         }
@@ -60,7 +75,6 @@ impl Value {
         let stamp = reader.u64_le()?;
         let writer = reader.text()?.to_owned();
         let context = DotSet::decode(reader)?;
-        let bytes = Bytes::copy_from_slice(reader.run()?);
-        Ok(Value { meta: Meta { operation, stamp, writer, context }, bytes })
+        Ok(Meta { operation, stamp, writer, context })
     }
 }
