@@ -177,6 +177,14 @@ impl<V> Entry<V> {
         context
     }
 
+    /// What a put returns to its writer: what it was sent, and its own dot. Never more, for a token
+    /// must not cover a value that its holder was not shown.
+    pub fn context_after_put(&self, clock: &DotSet, sent: &DotSet, dot: Dot) -> DotSet {
+        let mut context = if holds(Rule::PutContext) { sent.clone() } else { self.context(clock) };
+        context.insert(dot);
+        context
+    }
+
     /// Everything this replica knows of for the key: live or replaced.
     pub fn covered(&self, clock: &DotSet) -> DotSet {
         let mut covered = clock.clone();

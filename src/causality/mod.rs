@@ -31,6 +31,9 @@ mod join;
 mod runs;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::{ContextError, Secret, open_context, seal_context};
 pub use dot::{Actor, Dot};
 pub use dotset::DotSet;

@@ -72,3 +72,35 @@ impl fmt::Display for Slot {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frozen_vectors_hold() {
+        let vectors = include_str!("../../tests/vectors/tokens.txt");
+        let mut checked = 0;
+        for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+            let [bucket, key, token, slot] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("four fields: {line}")
+            };
+            let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hex");
+            let key = match key.split_once('*') {
+                Some((byte, times)) => hex(byte).repeat(times.parse().expect("a number")),
+                None => hex(key),
+            };
+            let found = Token::of(&Key::new(bucket, &key).expect("a key"));
+            assert_eq!((found.to_string(), found.slot().to_string()), (token.into(), slot.into()));
+            checked += 1;
+        }
+        assert_eq!(checked, 12);
+    }
+
+    #[test]
+    fn bucket_and_key_do_not_run_together() {
+        let token =
+            |bucket, key: &str| Token::of(&Key::new(bucket, key.as_bytes()).expect("a key"));
+        assert_ne!(token("cart", "ann"), token("car", "tann"));
+    }
+}
