@@ -32,6 +32,10 @@ pub enum Event {
     /// The cluster looks different now.
     View(View),
     /// A client of this node asks for something: `Put`, `Get`, or a `Question` that shards answer.
+    ///
+    /// `Explain` goes to the shard of the key. `Siblings` and `Status` go to every shard of the
+    /// node, each answering for its own class of slots (`slot mod shards`) over all members: the
+    /// edge merges the `Answer::Siblings`, and builds the status from the [`Effect::Gathered`].
     Client(Origin, Frame),
     /// A member's frame came in on a data lane.
     Peer(MemberNumber, Frame),
@@ -39,7 +43,7 @@ pub enum Event {
     LaneLost(MemberNumber),
     /// All batches up to this one are durable.
     Synced(Batch),
-    /// A sync failed. The store is poisoned.
+    /// A sync, or the append in [`flush`](super::Shard::flush), failed. The store is poisoned.
     SyncFailed(String),
     /// A read is done: the bytes, or why not.
     Read(Ticket, Result<Vec<u8>, String>),
@@ -54,4 +58,19 @@ pub enum Effect {
     Reply(Origin, Frame),
     /// Send a frame to a member's shard (`slot mod shards` there). May be lost.
     Send(MemberNumber, Frame),
+    /// What all members hold in this shard's class of slots: the data's part of a `Status`.
+    Gathered(Origin, Gathered),
+}
+
+/// Counts over all members, for one shard's class of slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gathered {
+    /// Keys with a value, as the first live owner of each sees it.
+    pub keys: u64,
+    /// Of these, those with siblings.
+    pub conflicts: u64,
+    /// Hints not delivered yet.
+    pub hints: u64,
+    /// Members that did not answer: what only they hold is missing.
+    pub missing: Vec<MemberNumber>,
 }

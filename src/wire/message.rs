@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Failure, Level, Question};
-use crate::causality::{Delta, Dot, DotSet, Entry, Value};
+use crate::causality::{Delta, Dot, DotSet, Entry, Meta, Value};
 use crate::key::Key;
 use crate::ring::{Epoch, MemberNumber, Slot, Token};
 
@@ -64,7 +64,7 @@ pub enum Message {
     KeepHint(KeepHint),
     /// It is on my synced disk.
     Stored,
-    /// I did not do it, and will not.
+    /// It is not on my synced disk, and will not be on account of this message.
     Declined(Decline),
     /// Tell me what you have of this key.
     Fetch(Fetch),
@@ -139,9 +139,10 @@ pub enum Outcome {
 pub struct PutReply {
     /// How it ended.
     pub outcome: Outcome,
-    /// The write's name.
-    pub dot: Dot,
-    /// A token that covers what the client had seen, and this write.
+    /// The write's name. `None` when the node that sent the request on to an owner lost touch with
+    /// it: the outcome is then `Unknown`, and there is no context.
+    pub dot: Option<Dot>,
+    /// A token that covers what the client had seen, and this write. Empty without a dot.
     pub context: Bytes,
     /// Owners that have it on their synced disks.
     pub owners: u8,
@@ -171,6 +172,9 @@ pub struct Get {
 pub struct GetReply {
     /// The live values by dot. More than one are siblings.
     pub values: Vec<(Dot, Value)>,
+    /// How many more live values there are that did not fit into one frame. The context does not
+    /// cover them: replace the values shown, then read again.
+    pub omitted: u16,
     /// A token that covers exactly what is shown, and what that had replaced.
     pub context: Bytes,
     /// How many owners answered.
@@ -322,10 +326,24 @@ pub struct Inspected {
     /// The slot's clock there.
     pub clock: DotSet,
     /// The entry there.
-    pub entry: Entry<Value>,
-    /// What it keeps for others: whom each is owed to.
-    pub hints: Vec<(MemberNumber, Delta<Value>)>,
+    pub entry: Entry<Glimpse>,
+    /// What it keeps for others: whom each hint is owed to, and the dots it brings.
+    pub hints: Vec<(MemberNumber, Vec<Dot>)>,
 }
+
+/// What people need to see of a value: everything but most of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Who wrote it, when, having seen what.
+    pub meta: Meta,
+    /// Its first bytes, at most [`GLIMPSE_BYTES_MAX`].
+    pub head: Bytes,
+    /// How many bytes it has.
+    pub len: u64,
+}
+
+/// How many of a value's bytes are in a [`Glimpse`].
+pub const GLIMPSE_BYTES_MAX: usize = 256;
 
 /// Count what you hold, and list keys with siblings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,8 +361,10 @@ pub struct Count {
 /// What one shard holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Keys with at least one value.
+    /// Keys with at least one value, in the slots of which this member is the first live owner.
     pub keys: u64,
+    /// Of these, those with siblings.
+    pub conflicts: u64,
     /// Hints not delivered yet.
     pub hints: u64,
     /// Keys with siblings and how many each has, in key order, at most as many as asked for.
