@@ -9,6 +9,7 @@ use std::hash::Hasher;
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
+use thiserror::Error;
 
 use crate::key::Key;
 
@@ -43,7 +44,27 @@ impl fmt::Display for Token {
 
 /// One of [`SLOTS`] equal ranges of tokens: the unit of causality, repair and transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Slot(u16);
+
+/// A number that no slot has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no slot {0}: slots go from 0 to 16383")]
+pub struct NoSuchSlot(pub u16);
+
+impl TryFrom<u16> for Slot {
+    type Error = NoSuchSlot;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        Slot::new(number).ok_or(NoSuchSlot(number))
+    }
+}
+
+impl From<Slot> for u16 {
+    fn from(slot: Slot) -> Self {
+        slot.0
+    }
+}
 
 impl Slot {
     /// The slot of this number, if there is one.
