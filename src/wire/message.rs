@@ -327,8 +327,8 @@ pub struct Inspected {
     pub clock: DotSet,
     /// The entry there.
     pub entry: Entry<Glimpse>,
-    /// What it keeps for others: whom each hint is owed to, and the dots it brings.
-    pub hints: Vec<(MemberNumber, Vec<Dot>)>,
+    /// What it keeps for others: whom each is owed to.
+    pub hints: Vec<(MemberNumber, Delta<Glimpse>)>,
 }
 
 /// What people need to see of a value: everything but most of its bytes.
