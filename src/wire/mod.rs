@@ -3,6 +3,7 @@
 //! Invariant: every length is checked before anything is allocated by it; whatever the bytes, the
 //! worst outcome is an error that names what is wrong. Not here: sockets, and what messages mean.
 
+pub mod datagram;
 mod failure;
 mod level;
 mod message;

@@ -1,0 +1,61 @@
+//! Everything that can happen to the control machine, and everything it can want.
+//!
+//! Time is a [`Duration`] since some fixed moment of this process's life. It never goes back; there
+//! is no wall clock here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::ControlState;
+use crate::ring::{MemberNumber, NodeId, View};
+
+/// The time, as the edge tells it: since some fixed moment of this process's life.
+pub type Now = Duration;
+
+/// Everything that can happen to the control machine.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time has passed: deadlines may be due. The first event of a life, too.
+    Tick,
+    /// These bytes came in on the UDP socket, from there.
+    Datagram(SocketAddr, Vec<u8>),
+    /// The state of this number ([`Effect::Persist`]) is on the synced disk.
+    Persisted(u64),
+    /// The state of this number could not be written, and why. Not to be tried again.
+    PersistFailed(u64, String),
+    /// This seed's addresses; none when its name could not be resolved.
+    Resolved(String, Vec<SocketAddr>),
+    /// All data lanes to this member are open (`true`), or one of them broke (`false`).
+    Lane(MemberNumber, bool),
+    /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
+    LogPosition(Vec<u64>),
+}
+
+/// Everything the control machine can want.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Send these bytes there over UDP. May be lost.
+    Datagram(SocketAddr, Vec<u8>),
+    /// Replace the state on the disk by this one, sync it, then say [`Event::Persisted`] with this
+    /// number. Numbers ascend; a later state stands for all before it.
+    Persist(u64, Box<ControlState>),
+    /// Look up the addresses of this seed (`host:port`), then say [`Event::Resolved`].
+    Resolve(String),
+    /// Give this view to every shard.
+    Publish(View),
+    /// Keep data lanes to exactly these members at these addresses; dial for ever.
+    Dial(Vec<Route>),
+    /// Tell people.
+    Log(log::Level, String),
+}
+
+/// Where a member's data lanes lead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The member.
+    pub member: MemberNumber,
+    /// Who must be there: the handshake checks it.
+    pub id: NodeId,
+    /// Where it was last known to listen.
+    pub addr: SocketAddr,
+}

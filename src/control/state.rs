@@ -1,0 +1,165 @@
+//! What the control machine is started with: the operator's wishes, and what it wrote down before.
+//!
+//! Invariant: a node id is used by one directory only; the boot counter, a vote and a ring are on
+//! the synced disk before anything that depends on them leaves the machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Proposal;
+use crate::causality::Secret;
+use crate::fields::{Malformed, Reader, WriteFields};
+use crate::ring::{NodeId, Ring};
+use crate::wire::datagram::{MAX_NAME, MAX_SHARDS};
+
+/// What the operator wishes for this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// What people call it: at most 64 bytes, not empty.
+    pub name: String,
+    /// Where others reach it, TCP and UDP alike.
+    pub advertise: SocketAddr,
+    /// Where it stands; may be empty.
+    pub zone: String,
+    /// The seed list, each `host:port`. Empty: this node is a cluster of itself.
+    pub seeds: Vec<String>,
+    /// How many copies of everything are wanted. All founders must want as many.
+    pub copies: u8,
+    /// How many shards this node has: a power of two up to 64.
+    pub shards: u16,
+}
+
+/// Why a node cannot start as it was told to. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl ControlConfig {
+    /// Refuses what cannot work, and brings the seed list into its one order and spelling.
+    pub(super) fn checked(mut self) -> Result<Self, ConfigError> {
+        let refuse = |why: String| Err(ConfigError(why));
+        if self.name.is_empty() || self.name.len() > MAX_NAME || self.zone.len() > MAX_NAME {
+            return refuse(format!(
+                "a node's name has 1 to {MAX_NAME} bytes and a zone at most {MAX_NAME}; choose shorter ones"
+            ));
+        }
+        if self.copies == 0 {
+            return refuse("0 copies would keep nothing; say 1 or more".to_owned());
+        }
+        if self.shards == 0 || self.shards > MAX_SHARDS || !self.shards.is_power_of_two() {
+            return refuse(format!("{} shards: say a power of two up to 64", self.shards));
+        }
+        for seed in &mut self.seeds {
+            *seed = normalized(seed)?;
+        }
+        self.seeds.sort();
+        self.seeds.dedup();
+        let reachable = !self.advertise.ip().is_unspecified() && self.advertise.port() != 0;
+        if !self.seeds.is_empty() && !reachable {
+            return refuse(format!(
+                "other nodes cannot reach {}; say where they can with --advertise HOST:PORT",
+                self.advertise
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// A seed in its one spelling: lower case, `host:port`, addresses as Rust prints them.
+fn normalized(seed: &str) -> Result<String, ConfigError> {
+    let text = seed.trim().to_ascii_lowercase();
+    let wrong = || ConfigError(format!("seed {seed:?} is not HOST:PORT, such as 10.0.0.1:7400"));
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        let fine = addr.port() != 0 && !addr.ip().is_unspecified();
+        return if fine { Ok(addr.to_string()) } else { Err(wrong()) };
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let plain = !host.is_empty() && host.len() <= 253 && !host.contains([':', '/', '@', ' ', '[']);
+    if port == 0 || !plain || host.parse::<IpAddr>().is_ok() {
+        return Err(wrong());
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+/// What the control machine wrote down. [`ControlState::encode`] gives the bytes of its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlState {
+    /// The directory's name, for ever, or until it has to give way while its cluster is being founded.
+    pub id: NodeId,
+    /// Its share of the secret of a cluster that it founds.
+    pub share: Secret,
+    /// How often it was started: orders its lives.
+    pub boot: u64,
+    /// The cards that it voted for, once.
+    pub vote: Option<Proposal>,
+    /// The ring in force, once there is one.
+    pub ring: Option<Ring>,
+    /// Where members were last seen, if elsewhere than the ring says.
+    pub moved: Vec<Moved>,
+}
+
+/// Where a member was last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The member.
+    pub id: NodeId,
+    /// Where it said that it can be reached.
+    pub addr: SocketAddr,
+    /// In which of its lives.
+    pub boot: u64,
+}
+
+const MAGIC: &[u8; 4] = b"RDCS";
+const VERSION: u32 = 1;
+
+impl ControlState {
+    /// The state of a new data directory. The randomness must be the operating system's.
+    pub fn new(random: &mut impl Rng) -> Self {
+        ControlState {
+            id: NodeId(random.random()),
+            share: Secret(random.random()),
+            boot: 0,
+            vote: None,
+            ring: None,
+            moved: Vec::new(),
+        }
+    }
+
+    /// The bytes of its file: magic `RDCS`, version (u32), crc32c of the rest (u32), then MessagePack
+    /// with named fields; integers little-endian.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = rmp_serde::to_vec_named(self).expect("a state is plain data");
+        let mut bytes = Vec::with_capacity(12 + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.put_u32_le(VERSION);
+        bytes.put_u32_le(crc32c::crc32c(&body));
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    /// The state of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.take(4)? != MAGIC {
+            return Err(Malformed("not a control state"));
+        }
+        if reader.u32_le()? != VERSION {
+            return Err(Malformed("a control state of another version"));
+        }
+        if reader.u32_le()? != crc32c::crc32c(reader.rest()) {
+            return Err(Malformed("a control state's checksum is wrong"));
+        }
+        let state: ControlState = rmp_serde::from_slice(reader.rest())
+            .map_err(|_| Malformed("a control state's fields are wrong"))?;
+        if let Some(ring) = &state.ring
+            && (ring.check().is_err() || ring.member_by_id(state.id).is_none())
+        {
+            return Err(Malformed("a control state's ring is none, or without this node"));
+        }
+        Ok(state)
+    }
+}
