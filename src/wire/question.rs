@@ -99,6 +99,8 @@ pub struct ValueShown {
     pub via: String,
     /// What the client called itself.
     pub written_by: String,
+    /// The client's name for the write, as hex. Two dots of one operation are two attempts at it.
+    pub operation: String,
     /// Milliseconds since 1970 on the coordinator's clock.
     pub written_at_ms: u64,
     /// Dots of other values that its writer had seen, as text.
