@@ -1,0 +1,44 @@
+//! What a shard counts, for the people who run it.
+//!
+//! Invariant: `hints_created = hints_delivered + hints_superseded + hints_pending`.
+
+/// Counters since the shard was made, and gauges of what is under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Writes that this shard coordinated.
+    pub puts: u64,
+    /// Reads that this shard coordinated.
+    pub gets: u64,
+    /// Requests sent on to an owner.
+    pub forwards: u64,
+    /// Requests refused before any effect.
+    pub failures: u64,
+    /// Writes whose outcome was told as unknown.
+    pub unknowns: u64,
+    /// Repairs sent after reads, or made on the own copy.
+    pub repairs: u64,
+    /// Hints kept since the store was opened, those found in it included.
+    pub hints_created: u64,
+    /// Hints that the member they were owed to has synced.
+    pub hints_delivered: u64,
+    /// Hints dropped because a later one had seen what they bring.
+    pub hints_superseded: u64,
+    /// Hints kept now.
+    pub hints_pending: u64,
+    /// Their bytes.
+    pub hint_bytes: u64,
+    /// Rounds of slot sync begun.
+    pub sync_rounds: u64,
+    /// Asks for slots sent, one per page.
+    pub asks: u64,
+    /// Pages applied.
+    pub pages: u64,
+    /// Slots brought level with a peer's.
+    pub slots_synced: u64,
+    /// Requests under way.
+    pub requests: u64,
+    /// Bytes that they hold.
+    pub request_bytes: u64,
+    /// Keys with siblings.
+    pub conflicts: u64,
+}
