@@ -17,18 +17,28 @@ pub const PARTITIONS_PER_MEMBER: usize = 16;
 pub fn found(cluster: ClusterId, secret: Secret, members: Vec<Member>, settings: Settings) -> Ring {
     assert!(!members.is_empty(), "a ring needs members");
     let count = (members.len() * PARTITIONS_PER_MEMBER).min(usize::from(SLOTS));
+    let mut first = 0;
     let partitions = (0..count).map(|index| {
-        let first = (index * usize::from(SLOTS) / count) as u16;
-        Partition {
-            first: Slot::new(first).expect("below the last slot"),
-            row: row(index, &members, usize::from(settings.copies)),
-        }
+        let row = row(index, &members, usize::from(settings.copies));
+        let partition = Partition { first: Slot::new(first).expect("below the last slot"), row };
+        first += slots(index, count, members.len());
+        partition
     });
     let partitions = partitions.collect();
     let ring =
         Ring { cluster, epoch: Epoch(1), previous: 0, members, partitions, settings, secret };
     ring.check().expect("the founding table is a ring");
     ring
+}
+
+/// How many slots partition `index` of `count` has. What division leaves over goes, one slot each, to the partitions of
+/// whole rounds, in which every member has equally many seats, and then evenly over one more round.
+fn slots(index: usize, count: usize, members: usize) -> u16 {
+    let (least, over) = (usize::from(SLOTS) / count, usize::from(SLOTS) % count);
+    let (round, place) = (index / members, index % members);
+    let (whole, rest) = (over / members, over % members);
+    let spread = (place + 1) * rest / members > place * rest / members;
+    (least + usize::from(round < whole || (round == whole && spread))) as u16
 }
 
 /// The owners of partition `index`: in each round of as many partitions as there are members, seat k
