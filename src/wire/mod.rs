@@ -2,14 +2,31 @@
 //!
 //! Invariant: every length is checked before anything is allocated by it; whatever the bytes, the
 //! worst outcome is an error that names what is wrong. Not here: sockets, and what messages mean.
+//!
+//! A frame's bytes: `frame` (header, limits, checksum), `kind` (the numbers), `codec` (which body is
+//! which), `body` (fixed bodies). A connection begins with a `handshake`, then carries messages. The
+//! control machines' datagrams stand apart in [`datagram`].
 
+mod body;
+mod codec;
 pub mod datagram;
+mod error;
 mod failure;
+mod frame;
+mod handshake;
+mod kind;
 mod level;
 mod message;
 mod question;
 
+pub use codec::{decode, encode};
+pub use error::WireError;
 pub use failure::{Failure, FailureCode};
+pub use frame::{
+    FLAG_FORWARDED, FRAME_BYTES_MAX, HEADER_BYTES, Header, peek, seal, split, split_raw,
+};
+pub use handshake::*;
+pub use kind::{Kind, Way};
 pub use level::Level;
 pub use message::*;
 pub use question::*;
