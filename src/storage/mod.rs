@@ -10,10 +10,18 @@
 //! ones, and nothing else. A clock and the entries beside it change in one batch.
 //! Not here: what a delta does to an entry (`causality`, called by `shard`), and who waits for a sync.
 
+mod batch;
 mod disk;
+mod index;
+mod memory;
+mod record;
+mod recover;
+mod segment;
+mod staging;
 mod store;
 
 pub use disk::{Disk, DiskRead, FileName, SyncHandle, Ticket};
+pub use memory::{Fault, MemoryDisk, MemorySync};
 pub use store::{
     Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, Store, StoreError,
     SyncJob,

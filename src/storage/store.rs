@@ -1,11 +1,18 @@
 //! The store of one shard: stage, flush, sync, read, walk.
 
+use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Disk, FileName, Ticket};
+use super::index::Index;
+use super::record::{self, map_delta};
+use super::recover::{Recovered, recover};
+use super::segment::{Segments, file_name};
+use super::staging::Staging;
+use super::{Disk, DiskRead, FileName, Ticket};
 use crate::causality::{Delta, Dot, DotSet, Entry, Value};
+use crate::fields::Malformed;
 use crate::key::Key;
 use crate::ring::{Slot, Token};
 
@@ -13,7 +20,7 @@ use crate::ring::{Slot, Token};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Batch(pub u64);
 
-/// Where a value's encoded bytes ([`Value::encode`]) lie.
+/// Where a value's stored bytes lie: a checksum, then [`Value::encode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The segment's number.
@@ -111,6 +118,22 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// Something that this release cannot read. Nothing was modified.
+    #[error(
+        "{file} holds, at byte {offset}, {what}, which this release does not know; nothing was \
+         changed; use the release that wrote it"
+    )]
+    Foreign {
+        /// Which file.
+        file: FileName,
+        /// Where in it.
+        offset: u64,
+        /// What was found there.
+        what: String,
+    },
+    /// The bytes of a completed read are not the value that was stored.
+    #[error("a stored value is damaged: {0}")]
+    Rotten(Malformed),
     /// An append or a sync failed before: only reads are served until a restart.
     #[error("the store is read-only since an append or a sync failed: {0}")]
     Poisoned(String),
@@ -119,32 +142,38 @@ pub enum StoreError {
 /// The log and the index of one shard.
 pub struct Store<D: Disk> {
     disk: D,
+    index: Index,
+    segments: Segments,
+    staging: Staging,
+    segment_bytes: u32,
+    synced: Batch,
+    poisoned: Option<String>,
 }
 
 impl<D: Disk> Store<D> {
     /// Opens a directory, new or used, and reads all of it. Cuts a torn tail; refuses damage.
-    pub fn open(disk: D, options: Options) -> Result<(Self, Opened), StoreError> {
-        let _ = options;
-        let _ = Store { disk };
-        todo!()
+    pub fn open(mut disk: D, options: Options) -> Result<(Self, Opened), StoreError> {
+        let Recovered { index, segments, last, segment, offset, torn_bytes } = recover(&mut disk)?;
+        let segment_bytes = options.segment_bytes;
+        let staging = Staging::new(Batch(last.0 + 1), segment, offset, segment_bytes);
+        let poisoned = None;
+        let store = Store { disk, index, segments, staging, segment_bytes, synced: last, poisoned };
+        Ok((store, Opened { batches: last.0, torn_bytes, took: Duration::ZERO }))
     }
 
     /// The clock of a slot: every dot applied here.
     pub fn clock(&self, slot: Slot) -> &DotSet {
-        let _ = (slot, &self.disk);
-        todo!()
+        self.index.clock(slot)
     }
 
     /// A fingerprint of a slot's clock ([`DotSet::fingerprint`], kept until the clock changes). 0 when empty.
     pub fn clock_fingerprint(&self, slot: Slot) -> u64 {
-        let _ = slot;
-        todo!()
+        self.index.clock_fingerprint(slot)
     }
 
     /// A key's entry.
     pub fn entry(&self, slot: Slot, key: &Key) -> Option<Entry<Place>> {
-        let _ = (slot, key);
-        todo!()
+        self.index.entry(slot, key)
     }
 
     /// The entries of a slot in (token, key) order, after a position.
@@ -153,69 +182,91 @@ impl<D: Disk> Store<D> {
         slot: Slot,
         after: Option<&Position>,
     ) -> Box<dyn Iterator<Item = (Position, Entry<Place>)> + '_> {
-        let _ = (slot, after);
-        todo!()
+        Box::new(self.index.walk(slot, after))
     }
 
     /// The slots that have a clock, ascending.
     pub fn slots(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        todo!()
+        Box::new(self.index.slots())
     }
 
     /// How many keys have at least one value, in all slots.
     pub fn key_count(&self) -> u64 {
-        todo!()
+        self.index.key_count()
     }
 
     /// The hints not removed yet, oldest first.
     pub fn hints(&self) -> Box<dyn Iterator<Item = (HintId, &HintHead)> + '_> {
-        todo!()
+        Box::new(self.index.hints())
     }
 
     /// One hint.
     pub fn hint(&self, id: HintId) -> Option<&HintHead> {
-        let _ = id;
-        todo!()
+        self.index.hint(id)
     }
 
-    /// The value at a place.
+    /// The value at a place. What is staged or written is read, synced or not.
     pub fn read(&mut self, place: Place) -> Result<ReadResult, StoreError> {
-        let _ = place;
-        todo!()
+        if let Some(bytes) = self.staging.bytes_at(place) {
+            return Ok(ReadResult::Now(Self::decode(bytes)?));
+        }
+        let Some(file) = self.segments.get(place.segment) else {
+            let (file, offset) = (file_name(place.segment), u64::from(place.offset));
+            let why = "a value is said to lie there, and there is no such file".to_owned();
+            return Err(StoreError::Damaged { file, offset, why });
+        };
+        match self.disk.read(&file.name, u64::from(place.offset), place.len)? {
+            DiskRead::Later(ticket) => Ok(ReadResult::Later(ticket)),
+            DiskRead::Now(bytes) => match record::decode_value(&bytes) {
+                Ok(value) => Ok(ReadResult::Now(value)),
+                Err(why) => Err(StoreError::Damaged {
+                    file: file.name.clone(),
+                    offset: u64::from(place.offset),
+                    why: why.to_string(),
+                }),
+            },
+        }
     }
 
     /// The value in the bytes of a completed read.
     pub fn decode(bytes: &[u8]) -> Result<Value, StoreError> {
-        let _ = bytes;
-        todo!()
+        record::decode_value(bytes).map_err(StoreError::Rotten)
     }
 
     /// Whether writes are refused until a restart.
     pub fn poisoned(&self) -> Option<&str> {
-        todo!()
+        self.poisoned.as_deref()
     }
 
-    /// The batch that whatever is staged now will be in.
+    /// The batch that what was staged last is in. Ask after staging: a record that does not fit into
+    /// what is left of a segment opens another batch.
     pub fn open_batch(&self) -> Batch {
-        todo!()
+        self.staging.open_batch()
     }
 
     /// The last batch known to be durable.
     pub fn synced(&self) -> Batch {
-        todo!()
+        self.synced
     }
 
     /// Puts an entry in the place of what the key had, and adds `dots` to the slot's clock, together.
     /// An entry without values and residual removes the key.
     pub fn stage_entry(&mut self, slot: Slot, key: &Key, dots: &[Dot], entry: Entry<Body>) {
-        let _ = (slot, key, dots, entry);
-        todo!()
+        let token = Token::of(key);
+        let places =
+            self.staging.add(&self.segments, |scribe| scribe.entry(slot, token, key, dots, &entry));
+        let mut new = places.iter().copied();
+        let entry = entry.map(|_, body| match body {
+            Body::New(_) => new.next().expect("every new value was given a place"),
+            Body::Kept(place) => place,
+        });
+        self.index.put_entry(slot, token, key, dots, entry);
     }
 
     /// Joins a clock into the slot's.
     pub fn stage_clock(&mut self, slot: Slot, clock: &DotSet) {
-        let _ = (slot, clock);
-        todo!()
+        self.staging.add(&self.segments, |scribe| scribe.clock(slot, clock));
+        self.index.join_clock(slot, clock);
     }
 
     /// Keeps a delta for an absent owner.
@@ -226,31 +277,67 @@ impl<D: Disk> Store<D> {
         key: &Key,
         delta: Delta<Value>,
     ) -> HintId {
-        let _ = (owed_to, slot, key, delta);
-        todo!()
+        let id = self.index.next_hint();
+        let places =
+            self.staging.add(&self.segments, |scribe| scribe.hint(id, owed_to, slot, key, &delta));
+        let mut new = places.iter().copied();
+        let delta = map_delta(delta, |_| new.next().expect("every value was given a place"));
+        self.index.put_hint(id, HintHead { owed_to, slot, key: key.clone(), delta });
+        id
     }
 
     /// Removes a hint that was delivered.
     pub fn stage_hint_done(&mut self, id: HintId) {
-        let _ = id;
-        todo!()
+        self.staging.add(&self.segments, |scribe| scribe.hint_done(id));
+        self.index.remove_hint(id);
     }
 
-    /// Appends what is staged as one batch. `None` when there is nothing. On an error the store is poisoned.
+    /// Appends what is staged, each batch with one write: as one batch, or as several if it reaches
+    /// into another segment. `None` when there is nothing. On an error the store is poisoned.
     pub fn flush(&mut self) -> Result<Option<SyncJob<D::Sync>>, StoreError> {
-        todo!()
+        if let Some(why) = &self.poisoned {
+            return Err(StoreError::Poisoned(why.clone()));
+        }
+        if !self.staging.close() {
+            return Ok(None);
+        }
+        match self.append() {
+            Ok(job) => Ok(Some(job)),
+            Err(error) => {
+                self.poison(format!("appending to the log: {error}"));
+                Err(StoreError::Io(error))
+            }
+        }
+    }
+
+    fn append(&mut self) -> io::Result<SyncJob<D::Sync>> {
+        let mut upto = self.synced;
+        for staged in self.staging.closed_mut() {
+            while self.segments.count() < staged.segment {
+                let needed = u32::try_from(staged.end()).expect("checked when it was staged");
+                self.segments.create(&mut self.disk, self.segment_bytes.max(needed))?;
+            }
+            staged.seal(self.synced);
+            let file = self.segments.get(staged.segment).expect("it was made if it was missing");
+            self.disk.write(&file.name, u64::from(staged.offset), &staged.bytes)?;
+            self.segments.wrote(staged.segment, staged.batch);
+            upto = staged.batch;
+        }
+        let handles = self.segments.sync_handles(&mut self.disk)?;
+        self.staging.written();
+        Ok(SyncJob { upto, handles })
     }
 
     /// The syncer says that all batches up to this one are durable.
     pub fn on_synced(&mut self, upto: Batch) {
-        let _ = upto;
-        todo!()
+        assert!(upto < self.staging.open_batch(), "only what was appended can be synced");
+        self.synced = self.synced.max(upto);
+        self.segments.synced(self.synced);
     }
 
-    /// An append or a sync failed: refuse writes from now on.
+    /// An append or a sync failed: refuse writes from now on. The first reason stays.
     pub fn poison(&mut self, why: String) {
-        let _ = why;
-        todo!()
+        self.poisoned.get_or_insert(why);
     }
 
     /// The disk, for whoever drives it.

@@ -1,0 +1,282 @@
+//! Reading a log back, and finding its end.
+//!
+//! The log ends at the first place where the next batch, by number, is not whole. What lies behind
+//! that is the *torn tail*: batches that no sync had covered yet, of which the disk kept some
+//! sectors and lost others. Unless one of the headers there says that the missing batch was synced:
+//! then it is *damage*. (So the very last batches, which no later one vouches for, cannot be told
+//! from a torn tail by the log alone.)
+//!
+//! Mending comes after everything was read: the tail is overwritten with zeros, so that no old batch
+//! can ever follow a new one; and the batches that nobody vouches for are written once more and
+//! synced, because after a failed sync the system may hold them in memory and believe them written
+//! (Rebello et al., *Can Applications Recover from fsync Failures?*, USENIX ATC 2020).
+//!
+//! Invariant: damage and formats of later releases are errors, and then nothing is modified. After
+//! success everything that is in the index is durable. Opening again gives the same index.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::batch::{self, ALIGNMENT, Header, NoBatch};
+use super::index::Index;
+use super::record::{BadRecord, Record, Records, Stored, map_delta};
+use super::segment::Segments;
+use super::{Batch, Disk, HintHead, StoreError, SyncHandle};
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A log, read back.
+pub(super) struct Recovered {
+    pub(super) index: Index,
+    pub(super) segments: Segments,
+    /// The last batch.
+    pub(super) last: Batch,
+    /// Where the next one goes.
+    pub(super) segment: u32,
+    /// Where in the segment.
+    pub(super) offset: u32,
+    /// How many bytes of incomplete batches were cut off.
+    pub(super) torn_bytes: u64,
+}
+
+/// Reads, and mends the end.
+pub(super) fn recover<D: Disk>(disk: &mut D) -> Result<Recovered, StoreError> {
+    let segments = Segments::list(disk)?;
+    let mut reading = Reading {
+        index: Index::new(),
+        last: Batch(0),
+        vouched: Batch(0),
+        end: End { segment: 1, offset: 0, why: NoBatch::Nothing },
+        doubtful: VecDeque::new(),
+        torn: Vec::new(),
+        vouching: None,
+    };
+    for segment in 1..=segments.count() {
+        let file = segments.get(segment).expect("it is within the count");
+        let bytes = disk.read_now(&file.name, 0, file.len)?;
+        reading.segment(segment, &file.name, &bytes)?;
+    }
+    if let Some(vouching) = reading.vouching {
+        let file = super::segment::file_name(reading.end.segment);
+        let missing = reading.last.0 + 1;
+        let why = format!(
+            "batch {missing} should be here: {}; it was synced, as batch {} says",
+            why(&reading.end.why),
+            vouching.0
+        );
+        return Err(StoreError::Damaged { file, offset: u64::from(reading.end.offset), why });
+    }
+    mend(disk, &segments, &reading)?;
+    let torn_bytes = reading.torn.iter().map(|torn| torn.bytes.len() as u64).sum();
+    let Reading { index, last, end: End { segment, offset, .. }, .. } = reading;
+    Ok(Recovered { index, segments, last, segment, offset, torn_bytes })
+}
+
+/// What is said of a batch that is not there.
+pub(super) fn why(no_batch: &NoBatch) -> String {
+    match no_batch {
+        NoBatch::Nothing => "there are only zeros".to_owned(),
+        NoBatch::Header => "there is no intact header".to_owned(),
+        NoBatch::Body(header) => {
+            format!("the body of batch {} does not match its checksum", header.batch.0)
+        }
+        NoBatch::Format(format) => format!("it has format {format}"),
+    }
+}
+
+/// Where the log ends, as far as it was read, and why it does not go on.
+struct End {
+    segment: u32,
+    offset: u32,
+    why: NoBatch,
+}
+
+/// A run of bytes in a segment.
+struct Extent {
+    segment: u32,
+    bytes: Range<usize>,
+}
+
+/// What is known after reading some of the segments.
+struct Reading {
+    index: Index,
+    last: Batch,
+    /// The highest batch that a header says is synced.
+    vouched: Batch,
+    end: End,
+    /// Batches above `vouched`.
+    doubtful: VecDeque<(Batch, Extent)>,
+    /// What is not zero behind the end.
+    torn: Vec<Extent>,
+    /// A batch behind the end that says that the one missing there was synced.
+    vouching: Option<Batch>,
+}
+
+impl Reading {
+    fn segment(&mut self, segment: u32, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut offset = 0;
+        let stop = loop {
+            let rest = &bytes[offset..];
+            match batch::read(rest) {
+                Ok((header, body)) if self.is_next(header, segment) => {
+                    let at = u32::try_from(offset).expect("segments are below 4 GiB");
+                    self.batch(header, body, at, file)?;
+                    offset = (offset + header.stride()).min(bytes.len());
+                }
+                Ok((header, _)) if header.segment != segment || header.batch <= self.last => {
+                    let why = format!(
+                        "batch {} of segment {} lies where batch {} belongs",
+                        header.batch.0,
+                        header.segment,
+                        self.last.0 + 1
+                    );
+                    return Err(damaged(file, offset, why));
+                }
+                Ok((header, _)) => break NoBatch::Body(header),
+                Err(NoBatch::Format(format)) => return Err(foreign(file, offset, format)),
+                Err(stop) => break stop,
+            }
+        };
+        if offset == 0 && stop == NoBatch::Header && !bytes.starts_with(&batch::MAGIC) {
+            return Err(StoreError::Foreign {
+                file: file.to_owned(),
+                offset: 0,
+                what: "something that is no segment".to_owned(),
+            });
+        }
+        // A segment without the next batch, behind one without it, is not where the log ends.
+        if offset > 0 || segment == 1 {
+            self.torn.clear();
+            self.vouching = None;
+            self.end = End { segment, offset: offset as u32, why: stop };
+        }
+        self.remains(segment, file, bytes, offset)
+    }
+
+    fn is_next(&self, header: Header, segment: u32) -> bool {
+        header.segment == segment && header.batch.0 == self.last.0 + 1
+    }
+
+    fn batch(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        offset: u32,
+        file: &str,
+    ) -> Result<(), StoreError> {
+        let first = offset + batch::HEADER_BYTES as u32;
+        let mut records = 0;
+        for record in Records::new(body, header.segment, first) {
+            match record {
+                Ok(record) => apply(&mut self.index, record),
+                Err(BadRecord::Malformed(why)) => {
+                    let why = format!("batch {}: {why}", header.batch.0);
+                    return Err(damaged(file, offset as usize, why));
+                }
+                Err(BadRecord::Unknown(what)) => {
+                    let offset = u64::from(offset);
+                    return Err(StoreError::Foreign { file: file.to_owned(), offset, what });
+                }
+            }
+            records += 1;
+        }
+        if records != header.records {
+            let why = format!(
+                "batch {} has {records} records and should have {}",
+                header.batch.0, header.records
+            );
+            return Err(damaged(file, offset as usize, why));
+        }
+        self.last = header.batch;
+        self.vouched = self.vouched.max(header.synced);
+        let bytes = offset as usize..offset as usize + header.stride();
+        while self.doubtful.front().is_some_and(|(batch, _)| *batch <= self.vouched) {
+            self.doubtful.pop_front();
+        }
+        self.doubtful.push_back((header.batch, Extent { segment: header.segment, bytes }));
+        Ok(())
+    }
+
+    /// Looks through what lies behind the last batch of a segment.
+    fn remains(
+        &mut self,
+        segment: u32,
+        file: &str,
+        bytes: &[u8],
+        end: usize,
+    ) -> Result<(), StoreError> {
+        let rest = &bytes[end..];
+        let Some(first) = rest.iter().position(|byte| *byte != 0) else { return Ok(()) };
+        let last = rest.iter().rposition(|byte| *byte != 0).unwrap_or(first);
+        self.torn.push(Extent { segment, bytes: end + first..end + last + 1 });
+        let mut offset = end + first / ALIGNMENT * ALIGNMENT;
+        while offset <= end + last {
+            match batch::read_header(&bytes[offset..]) {
+                Ok(header) if header.segment == segment => {
+                    if header.batch > self.last && header.synced > self.last {
+                        self.vouching = Some(header.batch);
+                    }
+                    // Nothing inside a batch is looked at: a client's value may look like anything.
+                    offset += header.stride();
+                }
+                Err(NoBatch::Format(format)) => return Err(foreign(file, offset, format)),
+                Ok(_) | Err(NoBatch::Nothing | NoBatch::Header | NoBatch::Body(_)) => {
+                    offset += ALIGNMENT;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies a record that was read back.
+fn apply(index: &mut Index, record: Record) {
+    match record {
+        Record::Entry { slot, token, key, dots, entry } => {
+            index.put_entry(slot, token, &key, &dots, entry.map(|_, stored| stored.place()));
+        }
+        Record::Clock { slot, clock } => index.join_clock(slot, &clock),
+        Record::Hint { id, owed_to, slot, key, delta } => {
+            let delta = map_delta(delta, Stored::place);
+            index.put_hint(id, HintHead { owed_to, slot, key, delta });
+        }
+        Record::HintDone { id } => index.remove_hint(id),
+    }
+}
+
+/// Makes what was read durable, and what was not read zero.
+fn mend<D: Disk>(disk: &mut D, segments: &Segments, reading: &Reading) -> Result<(), StoreError> {
+    let name = |extent: &Extent| {
+        segments.get(extent.segment).expect("it was read from there").name.as_str()
+    };
+    let mut touched: Vec<&str> = Vec::new();
+    let doubtful: Vec<&Extent> = reading.doubtful.iter().map(|(_, extent)| extent).collect();
+    for run in doubtful.chunk_by(|a, b| a.segment == b.segment) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let (from, len) = (first.bytes.start, last.bytes.end - first.bytes.start);
+        let bytes = disk.read_now(name(first), from as u64, len as u32)?;
+        disk.write(name(first), from as u64, &bytes)?;
+        touched.push(name(first));
+    }
+    for extent in &reading.torn {
+        for from in extent.bytes.clone().step_by(ZEROS.len()) {
+            let len = ZEROS.len().min(extent.bytes.end - from);
+            disk.write(name(extent), from as u64, &ZEROS[..len])?;
+        }
+        touched.push(name(extent));
+    }
+    touched.dedup();
+    for name in touched {
+        disk.sync_handle(name)?.sync()?;
+    }
+    Ok(())
+}
+
+fn damaged(file: &str, offset: usize, why: String) -> StoreError {
+    StoreError::Damaged { file: file.to_owned(), offset: offset as u64, why }
+}
+
+fn foreign(file: &str, offset: usize, format: u16) -> StoreError {
+    let what = format!("a batch of format {format}");
+    StoreError::Foreign { file: file.to_owned(), offset: offset as u64, what }
+}
