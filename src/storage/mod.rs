@@ -20,7 +20,9 @@ mod segment;
 mod staging;
 mod store;
 
-pub use disk::{Disk, DiskRead, FileName, SyncHandle, Ticket};
+pub use disk::{
+    DirectoryError, Disk, DiskRead, FileName, Notes, RealDisk, RealSync, SyncHandle, Ticket,
+};
 pub use memory::{Fault, MemoryDisk, MemorySync};
 pub use store::{
     Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, Store, StoreError,
