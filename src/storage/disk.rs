@@ -58,6 +58,9 @@ pub trait Disk {
 pub trait SyncHandle: Send + 'static {
     /// Returns when everything written to the file before this handle was made is durable.
     fn sync(&self) -> io::Result<()>;
+    /// Whether syncing this handle makes syncing `earlier` needless: it is of the same file, and was
+    /// made later.
+    fn covers(&self, earlier: &Self) -> bool;
 }
 
 const LOCK_FILE: &str = "lock";
@@ -262,6 +265,10 @@ impl Disk for RealDisk {
 impl SyncHandle for RealSync {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn covers(&self, earlier: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &earlier.0)
     }
 }
 

@@ -371,4 +371,10 @@ impl SyncHandle for MemorySync {
         }
         Ok(())
     }
+
+    fn covers(&self, earlier: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &earlier.shared)
+            && self.file == earlier.file
+            && self.before >= earlier.before
+    }
 }
