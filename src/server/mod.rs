@@ -1,3 +1,40 @@
 //! A running node: everything that waits, and the drivers that feed the machines.
+//!
+//! ```text
+//!  port ─▶ door ─ handshake ─┬─▶ driver of shard 0 ── sockets, one loop ──▶ Shard ─▶ log ─▶ syncer
+//!          (rt)              └─▶ driver of shard 1 …        ▲ views, completions, requests: its inbox
+//!  UDP ──▶ control thread ── Control ──── views, routes ────┘──▶ dialler (rt) ─▶ drivers
+//! ```
+//!
+//! A [`Node`] is threads and tasks around pure machines: per shard a driver thread and a syncer
+//! thread, one control thread, and on the runtime's threads whatever shakes hands or dials.
+//!
+//! Invariant: a machine is touched by its own thread only; what passes between threads are events,
+//! through queues that are bounded, with room reserved for what completes something. Not here: what
+//! the machines decide (`shard`, `control`).
 
+mod clients;
+mod config;
+mod connection;
+mod control;
+mod dial;
+mod door;
+mod driver;
+mod gather;
+mod greet;
+mod home;
+mod house;
+mod inbox;
+mod lanes;
+mod links;
+mod metrics;
+mod node;
 pub mod rt;
+mod slab;
+mod syncer;
+
+pub use config::{DEFAULT_PORT, NodeConfig, StartError};
+pub use links::Links;
+pub use metrics::Metrics;
+pub use node::Node;
+pub use syncer::SyncMode;

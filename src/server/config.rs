@@ -1,0 +1,127 @@
+//! What a node is started with, and why it may not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::links::Links;
+use super::syncer::SyncMode;
+use crate::control::ConfigError;
+use crate::storage::{DirectoryError, StoreError};
+
+/// The port of nodes and clients that name none.
+pub const DEFAULT_PORT: u16 = 7400;
+
+/// What a node is started with.
+///
+/// ```
+/// use ringdove::server::NodeConfig;
+///
+/// let config = NodeConfig { copies: 1, ..NodeConfig::new("data/here") };
+/// assert_eq!(config.listen.port(), 7400);
+/// ```
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where it listens, TCP and UDP alike. Port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// Where others reach it, if elsewhere than where it listens.
+    pub advertise: Option<SocketAddr>,
+    /// Its data directory; made if it is not there.
+    pub data: PathBuf,
+    /// `host:port` of the nodes that found the cluster together, the same list at all of them. With none the
+    /// node is a cluster of itself. A directory that has a cluster keeps it, whatever is said here.
+    pub seeds: Vec<String>,
+    /// What people call it; its address when `None`.
+    pub name: Option<String>,
+    /// Where it stands; may be empty.
+    pub zone: String,
+    /// How many copies of everything are wanted. All founders must say the same.
+    pub copies: u8,
+    /// How many shards a new directory gets, a power of two up to 64; `None` for one below 8 cores and
+    /// a quarter of the cores, at most 16, from there. An old directory keeps what it has.
+    pub shards: Option<u16>,
+    /// When written data are made durable.
+    pub sync: SyncMode,
+    /// Which nodes of this process can hear which.
+    pub links: Links,
+}
+
+impl NodeConfig {
+    /// A node of its own on the default port of the loopback interface, with its data there.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        NodeConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)),
+            advertise: None,
+            data: data.into(),
+            seeds: Vec::new(),
+            name: None,
+            zone: String::new(),
+            copies: 3,
+            shards: None,
+            sync: SyncMode::Always,
+            links: Links::new(),
+        }
+    }
+}
+
+/// Why a node did not start. Unless it says otherwise, nothing was changed.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// What it was told cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory, or a shard's in it, cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The notes in the data directory cannot be read or written.
+    #[error("the data directory {dir} cannot be used: {why}")]
+    Notes {
+        /// Which directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        why: io::Error,
+    },
+    /// What the control machine wrote down cannot be read.
+    #[error(
+        "control.note cannot be used: {0}; put back a copy of it, or start over with an empty directory"
+    )]
+    Control(String),
+    /// A directory cannot change its number of shards.
+    #[error(
+        "the data directory was made with {has} shards and cannot have {wanted}; leave the number \
+         out, or start with an empty directory"
+    )]
+    Shards {
+        /// What was asked for.
+        wanted: u16,
+        /// What it has.
+        has: u16,
+    },
+    /// A shard's log cannot be opened.
+    #[error("shard {shard} cannot be opened: {why}")]
+    Store {
+        /// Which shard.
+        shard: u16,
+        /// What is wrong with it.
+        #[source]
+        why: StoreError,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {why}; is another node running there?")]
+    Listen {
+        /// Which address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        why: io::Error,
+    },
+    /// The system gave no randomness.
+    #[error("the system gave no randomness: {0}")]
+    Random(String),
+    /// The system gave no thread, poll or signal handler.
+    #[error("the system refused what every node needs: {0}")]
+    System(#[from] io::Error),
+}

@@ -1,0 +1,275 @@
+//! The control machine's surroundings: one thread that feeds it datagrams, time and news of lanes,
+//! and carries out what it wants.
+//!
+//! It has a thread of its own, because it writes what it decides to the disk and waits for that:
+//! a slow disk may delay this node's heartbeats, never those of another node in the process, and never
+//! the data plane. Invariant: what the machine wants written down is synced before it goes on.
+//! Not here: what it decides (`control`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_lite::FutureExt;
+
+use super::clients::frame_of;
+use super::dial::Dialler;
+use super::driver::Clock;
+use super::home::Home;
+use super::house::House;
+use super::inbox::Completion;
+use super::lanes::lane_count;
+use super::rt;
+use crate::control::{Control, Effect, Event};
+use crate::ring::MemberNumber;
+use crate::shard::event::Origin;
+use crate::wire::{Answer, Failure, FailureCode, Frame, Message, Question};
+
+/// Questions that may wait.
+const ASKS: usize = 1024;
+/// Larger than any datagram of ours; what is cut off at this length is none.
+const DATAGRAM_BYTES: usize = 2048;
+
+/// Everybody else's way to the control machine.
+#[derive(Debug, Clone)]
+pub(super) struct ControlBox {
+    asks: async_channel::Sender<(Origin, Frame)>,
+    /// Unbounded: lanes are few, and each seed is looked up once at a time.
+    news: async_channel::Sender<News>,
+}
+
+/// The control thread's end.
+#[derive(Debug)]
+pub(super) struct ControlInbox {
+    asks: async_channel::Receiver<(Origin, Frame)>,
+    news: async_channel::Receiver<News>,
+}
+
+#[derive(Debug)]
+enum News {
+    LaneOpened { member: MemberNumber, number: u16, shards: u16 },
+    LaneLost { member: MemberNumber, number: u16 },
+    Resolved(String, Vec<SocketAddr>),
+    Stop,
+}
+
+/// A way to the control machine, and its other end.
+pub(super) fn control_box() -> (ControlBox, ControlInbox) {
+    let (asks, asks_in) = async_channel::bounded(ASKS);
+    let (news, news_in) = async_channel::unbounded();
+    (ControlBox { asks, news }, ControlInbox { asks: asks_in, news: news_in })
+}
+
+impl ControlBox {
+    /// Asks a question; the answer goes to the driver that the origin names. `false` when too many
+    /// wait.
+    #[must_use]
+    pub(super) fn ask(&self, origin: Origin, frame: Frame) -> bool {
+        self.asks.try_send((origin, frame)).is_ok()
+    }
+
+    /// A lane to a member of so many shards is open.
+    pub(super) fn lane_opened(&self, member: MemberNumber, number: u16, shards: u16) {
+        self.tell(News::LaneOpened { member, number, shards });
+    }
+
+    /// A lane to a member broke.
+    pub(super) fn lane_lost(&self, member: MemberNumber, number: u16) {
+        self.tell(News::LaneLost { member, number });
+    }
+
+    /// Ends the control thread.
+    pub(super) fn stop(&self) {
+        self.tell(News::Stop);
+    }
+
+    fn tell(&self, news: News) {
+        // Only a node that has stopped does not listen any more.
+        let _ = self.news.try_send(news);
+    }
+}
+
+/// What happened next.
+enum Next {
+    Time,
+    Datagram(io::Result<(usize, SocketAddr)>),
+    News(News),
+    Ask(Origin, Box<Frame>),
+    Stop,
+}
+
+/// The control machine and what it is connected to.
+pub(super) struct ControlLoop {
+    pub(super) control: Control,
+    pub(super) inbox: ControlInbox,
+    pub(super) udp: rt::UdpSocket,
+    pub(super) home: Arc<Home>,
+    pub(super) house: Arc<House>,
+    pub(super) clock: Clock,
+    pub(super) dialler: Dialler,
+    /// How far each shard's log is synced.
+    pub(super) positions: Vec<Arc<AtomicU64>>,
+    /// The lanes that are open, and how many there are to be.
+    pub(super) lanes: BTreeMap<MemberNumber, (BTreeSet<u16>, u16)>,
+}
+
+impl ControlLoop {
+    /// Runs until the node stops.
+    pub(super) fn run(mut self) {
+        rt::block_on(async {
+            let mut bytes = vec![0; DATAGRAM_BYTES];
+            let mut positions = Vec::new();
+            self.step(Event::Tick).await;
+            loop {
+                let next = self.next(&mut bytes).await;
+                match next {
+                    Next::Time => {}
+                    Next::Datagram(Ok((len, from))) => {
+                        if self.house.links.open(from, self.house.advertise) {
+                            self.step(Event::Datagram(from, bytes[..len].to_vec())).await;
+                        }
+                    }
+                    // What an earlier datagram came to (nobody listens there) is no news.
+                    Next::Datagram(Err(error)) => log::debug!("UDP: {error}"),
+                    Next::News(news) => self.on_news(news).await,
+                    Next::Ask(origin, frame) => self.answer(origin, &frame),
+                    Next::Stop => return,
+                }
+                let now: Vec<u64> =
+                    self.positions.iter().map(|at| at.load(Ordering::Acquire)).collect();
+                if now != positions {
+                    positions.clone_from(&now);
+                    self.step(Event::LogPosition(now)).await;
+                }
+                if self.control.next_deadline() <= self.clock.now().elapsed {
+                    self.step(Event::Tick).await;
+                }
+            }
+        });
+    }
+
+    async fn next(&self, bytes: &mut [u8]) -> Next {
+        let wait = self.control.next_deadline().saturating_sub(self.clock.now().elapsed);
+        let time = async {
+            rt::sleep(wait).await;
+            Next::Time
+        };
+        let datagram = async { Next::Datagram(self.udp.recv_from(bytes).await) };
+        let news = async {
+            match self.inbox.news.recv().await {
+                Ok(News::Stop) | Err(_) => Next::Stop,
+                Ok(news) => Next::News(news),
+            }
+        };
+        let ask = async {
+            match self.inbox.asks.recv().await {
+                Ok((origin, frame)) => Next::Ask(origin, Box::new(frame)),
+                Err(_) => Next::Stop,
+            }
+        };
+        // Time first: however much comes in, the machine's own deadlines are kept.
+        time.or(news.or(datagram.or(ask))).await
+    }
+
+    async fn on_news(&mut self, news: News) {
+        match news {
+            News::LaneOpened { member, number, shards } => {
+                let wanted = lane_count(self.house.shards, shards);
+                let (open, count) = self.lanes.entry(member).or_insert((BTreeSet::new(), wanted));
+                open.insert(number);
+                if open.len() == usize::from(*count) {
+                    self.step(Event::Lane(member, true)).await;
+                }
+            }
+            News::LaneLost { member, number } => {
+                let Some((open, count)) = self.lanes.get_mut(&member) else { return };
+                let was_whole = open.len() == usize::from(*count);
+                if open.remove(&number) && was_whole {
+                    self.step(Event::Lane(member, false)).await;
+                }
+            }
+            News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
+            News::Stop => {}
+        }
+    }
+
+    /// Steps the machine, carries out what it wants, and steps it with what comes of that.
+    async fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut effects = Vec::new();
+            self.control.step(self.clock.now().elapsed, event, &mut effects);
+            for effect in effects {
+                self.carry_out(effect, &mut events).await;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
+        match effect {
+            Effect::Datagram(to, bytes) => {
+                if self.house.links.open(self.house.advertise, to)
+                    && let Err(error) = self.udp.send_to(&bytes, to).await
+                {
+                    log::debug!("a datagram to {to} was not sent: {error}");
+                }
+            }
+            Effect::Persist(number, state) => {
+                events.push_back(match self.home.save_control(&state) {
+                    Ok(()) => {
+                        self.house.set_id(state.id);
+                        Event::Persisted(number)
+                    }
+                    Err(error) => Event::PersistFailed(number, error.to_string()),
+                });
+            }
+            Effect::Resolve(seed) => {
+                let news = self.house.control.news.clone();
+                let resolve = async move {
+                    let addrs = rt::resolve(&seed).await.unwrap_or_else(|error| {
+                        log::warn!("seed {seed} cannot be resolved: {error}");
+                        Vec::new()
+                    });
+                    let _ = news.send(News::Resolved(seed, addrs)).await;
+                };
+                rt::spawn(resolve).detach();
+            }
+            Effect::Publish(view) => {
+                self.house.set_ring(Arc::clone(&view.ring));
+                for driver in self.house.drivers.iter() {
+                    driver.publish(view.clone());
+                }
+            }
+            Effect::Dial(routes) => self.dialler.keep(&self.house, routes),
+            Effect::Log(level, text) => log::log!(level, "{}: {text}", self.house.name),
+        }
+    }
+
+    fn answer(&self, origin: Origin, frame: &Frame) {
+        let answer = match &frame.message {
+            Message::Question(Question::Status) => Some(Answer::Status(self.control.status_part())),
+            Message::Question(Question::Members) => Some(Answer::Members(self.control.members())),
+            Message::Question(Question::Ring) => {
+                // Without a ring there is nothing to show yet.
+                let ring = self.control.view().map(|_| self.control.ring_shown());
+                ring.map(Answer::Ring)
+            }
+            other => {
+                log::error!("a {} is no question for the control machine", other.kind());
+                None
+            }
+        };
+        let message = match answer {
+            Some(answer) => Message::Answer(answer),
+            None => {
+                let waiting = self.control.status_part().waiting;
+                let words = format!("there is no ring yet: {waiting}");
+                Message::Failure(Failure::new(FailureCode::NotReady, words))
+            }
+        };
+        let reply = Completion::Reply(origin, Box::new(frame_of(origin.request, message)));
+        self.house.drivers[usize::from(origin.driver)].complete(reply);
+    }
+}

@@ -1,0 +1,208 @@
+//! Questions that take more than one shard to answer: the parts are gathered where they were asked.
+//!
+//! Invariant: a question is answered exactly once, at the latest when its time is over. Not here:
+//! how a shard asks the other members for its part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::clients::frame_of;
+use super::driver::Driver;
+use super::inbox::Completion;
+use crate::ring::MemberNumber;
+use crate::shard::event::{Event, Gathered, Origin};
+use crate::storage::Disk;
+use crate::wire::{
+    Answer, Failure, FailureCode, Frame, Message, Question, SiblingLine, SiblingList, Status,
+};
+
+/// The connection that parts of an answer are for: none at all.
+pub(super) const GATHER: u64 = u64::MAX;
+/// Shards answer earlier than this, also when members do not: only a stuck node lets it pass.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is being gathered at one driver. Bounded by the requests that clients have under way.
+#[derive(Debug, Default)]
+pub(super) struct Gathers {
+    last: u64,
+    open: BTreeMap<u64, Gather>,
+}
+
+#[derive(Debug)]
+struct Gather {
+    asker: Origin,
+    due: Duration,
+    /// Parts not here yet.
+    missing: usize,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    Siblings { limit: u32, list: SiblingList, lines: BTreeSet<SiblingLine> },
+    Status { status: Option<Box<Status>>, sum: Gathered },
+}
+
+impl Gathers {
+    /// When the oldest question's time is over. Questions end in the order in which they came.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.open.first_key_value().map(|(_, gather)| gather.due)
+    }
+}
+
+impl<D: Disk> Driver<D> {
+    /// Asks all shards of this node, and for a status the control machine, too.
+    pub(super) fn gather(&mut self, asker: Origin, frame: Frame) {
+        let found = match &frame.message {
+            Message::Question(Question::Siblings { limit, .. }) => Found::Siblings {
+                limit: *limit,
+                list: SiblingList::default(),
+                lines: BTreeSet::new(),
+            },
+            _ => Found::Status { status: None, sum: Gathered::default() },
+        };
+        self.gathers.last += 1;
+        let id = self.gathers.last;
+        let asks_control = matches!(found, Found::Status { .. });
+        let missing = usize::from(self.shards) + usize::from(asks_control);
+        let due = self.now.elapsed + PATIENCE;
+        self.gathers.open.insert(id, Gather { asker, due, missing, found });
+
+        let origin = Origin { driver: self.around.number, connection: GATHER, request: id };
+        let part = |message| Frame { message, ..frame_of(id, Message::Stored) };
+        let mut refused =
+            asks_control && !self.around.control.ask(origin, part(frame.message.clone()));
+        for (number, driver) in self.around.drivers.iter().enumerate() {
+            if number != usize::from(self.around.number) {
+                refused |= !driver.request(origin, part(frame.message.clone()));
+            }
+        }
+        if refused {
+            let words = "too much waits in this node; nothing was done; try later";
+            return self.close_gather(id, Some(Failure::new(FailureCode::Overloaded, words)));
+        }
+        self.step(Event::Client(origin, part(frame.message)));
+    }
+
+    /// A shard's, or the control machine's, part of an answer.
+    pub(super) fn gather_reply(&mut self, origin: Origin, message: Message) {
+        let Some(gather) = self.gathers.open.get_mut(&origin.request) else { return };
+        gather.missing -= 1;
+        let failure = match (message, &mut gather.found) {
+            (Message::Answer(Answer::Siblings(part)), Found::Siblings { list, lines, .. }) => {
+                lines.extend(part.keys);
+                list.more |= part.more;
+                list.missing.extend(part.missing);
+                None
+            }
+            (Message::Answer(Answer::Status(part)), Found::Status { status, .. }) => {
+                *status = Some(Box::new(part));
+                None
+            }
+            // Before there is a ring shards count nothing; what the node waits for is a status, too.
+            (Message::Failure(_), Found::Status { .. }) => None,
+            (Message::Failure(failure), Found::Siblings { .. }) => Some(failure),
+            (other, _) => {
+                log::error!("a {} is no part of an answer", other.kind());
+                None
+            }
+        };
+        let done = gather.missing == 0 || failure.is_some();
+        if done {
+            self.close_gather(origin.request, failure);
+        }
+    }
+
+    /// A shard's part of a status.
+    pub(super) fn gathered(&mut self, origin: Origin, part: Gathered) {
+        if origin.driver != self.around.number {
+            let other = &self.around.drivers[usize::from(origin.driver)];
+            return other.complete(Completion::Gathered(origin, part));
+        }
+        let Some(gather) = self.gathers.open.get_mut(&origin.request) else { return };
+        gather.missing -= 1;
+        if let Found::Status { sum, .. } = &mut gather.found {
+            sum.keys += part.keys;
+            sum.conflicts += part.conflicts;
+            sum.hints += part.hints;
+            sum.missing.extend(part.missing);
+        }
+        if gather.missing == 0 {
+            self.close_gather(origin.request, None);
+        }
+    }
+
+    /// Gives up on questions whose time is over.
+    pub(super) fn close_overdue_gathers(&mut self) {
+        while self.gathers.next_deadline().is_some_and(|due| due <= self.now.elapsed) {
+            let Some((id, _)) = self.gathers.open.first_key_value() else { return };
+            let words = "parts of this node did not answer in time; try again, or look at its log";
+            self.close_gather(*id, Some(Failure::new(FailureCode::NotReady, words)));
+        }
+    }
+
+    fn close_gather(&mut self, id: u64, failure: Option<Failure>) {
+        let Some(gather) = self.gathers.open.remove(&id) else { return };
+        let answered = match failure {
+            Some(failure) => Err(failure),
+            None => self.finish(gather.found),
+        };
+        match answered {
+            Ok(answer) => {
+                self.reply(gather.asker, frame_of(gather.asker.request, Message::Answer(answer)));
+            }
+            Err(failure) => self.fail(gather.asker, failure),
+        }
+    }
+
+    fn finish(&self, found: Found) -> Result<Answer, Failure> {
+        match found {
+            Found::Siblings { limit, mut list, lines } => {
+                list.more |= lines.len() > limit as usize;
+                list.keys = lines.into_iter().take(limit as usize).collect();
+                list.missing.sort();
+                list.missing.dedup();
+                Ok(Answer::Siblings(list))
+            }
+            Found::Status { status: Some(mut status), sum } => {
+                self.count_in(&mut status, sum);
+                Ok(Answer::Status(*status))
+            }
+            Found::Status { status: None, .. } => {
+                let words = "the control machine did not say how the cluster is";
+                Err(Failure::new(FailureCode::NotReady, words))
+            }
+        }
+    }
+
+    fn count_in(&self, status: &mut Status, sum: Gathered) {
+        status.keys = sum.keys;
+        status.conflicts = sum.conflicts;
+        status.hints_pending = sum.hints;
+        status.missing.extend(sum.missing.into_iter().map(|member| self.name_of(member)));
+        status.missing.sort();
+        status.missing.dedup();
+        if sum.conflicts > 0 {
+            status.sentences.push(format!(
+                "{} with siblings: `ringdove siblings list` shows them",
+                counted(sum.conflicts, "key")
+            ));
+        }
+        if sum.hints > 0 {
+            status.sentences.push(format!(
+                "{} for absent members: delivered when they are back",
+                counted(sum.hints, "hint")
+            ));
+        }
+    }
+
+    fn name_of(&self, member: MemberNumber) -> String {
+        let ring = self.lanes.view().map(|view| &view.ring);
+        let member_known = ring.and_then(|ring| ring.member(member));
+        member_known.map_or_else(|| format!("member {member}"), |known| known.name.clone())
+    }
+}
+
+fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}

@@ -1,0 +1,170 @@
+//! The thread that waits for the disk, so that the shard's thread never does.
+//!
+//! While one sync runs, jobs handed over merge into one: that is group commit, and why the waiting
+//! jobs are bounded whatever the rate. Invariant: a batch is reported durable only after a sync
+//! that began after the batch was appended; after a failure nothing is ever reported again.
+//! Not here: what a batch is, and who waits for it (`storage`, `shard`).
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::metrics::Counters;
+use crate::storage::{Batch, SyncHandle, SyncJob};
+
+/// When written data are made durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Before a write is acknowledged. What is acknowledged survives the loss of power.
+    #[default]
+    Always,
+    /// Every so often. Acknowledged means *written*: a killed process loses nothing, a machine that
+    /// loses power loses at most what this interval wrote.
+    Interval(Duration),
+    /// When the operating system likes. Acknowledged means *written*, as above, without a bound.
+    Os,
+}
+
+/// The driver's end of a syncer.
+#[derive(Debug)]
+pub(super) struct Syncer<S: SyncHandle> {
+    desk: Arc<Desk<S>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Desk<S> {
+    state: Mutex<State<S>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<S> {
+    waiting: Option<SyncJob<S>>,
+    end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Sync what waits, then end.
+    Finish,
+    /// End without another sync.
+    Abandon,
+}
+
+impl<S: SyncHandle> Desk<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: SyncHandle> Syncer<S> {
+    /// Starts a syncer that tells `done` what has become durable, or why nothing will any more.
+    pub(super) fn start(
+        name: String,
+        mode: SyncMode,
+        counters: Arc<Counters>,
+        done: impl Fn(Result<Batch, String>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let pace = match mode {
+            SyncMode::Always => Some(Duration::ZERO),
+            SyncMode::Interval(pace) => Some(pace),
+            SyncMode::Os => None,
+        };
+        let state = Mutex::new(State { waiting: None, end: None });
+        let desk = Arc::new(Desk { state, changed: Condvar::new() });
+        let thread = match pace {
+            None => None,
+            Some(pace) => {
+                let desk = Arc::clone(&desk);
+                let work = move || work(&desk, pace, &counters, done);
+                Some(std::thread::Builder::new().name(name).spawn(work)?)
+            }
+        };
+        Ok(Syncer { desk, thread })
+    }
+
+    /// Asks for a job to be done, together with whatever waits already.
+    pub(super) fn hand(&self, job: SyncJob<S>) {
+        if self.thread.is_none() {
+            return;
+        }
+        let mut state = self.desk.lock();
+        state.waiting = Some(match state.waiting.take() {
+            None => job,
+            Some(waiting) => merge(waiting, job),
+        });
+        drop(state);
+        self.desk.changed.notify_one();
+    }
+
+    /// Does what waits, then ends the thread. Blocks until then.
+    pub(super) fn finish(self) {
+        self.end(End::Finish);
+    }
+
+    /// Ends the thread without another sync. Blocks while one is running.
+    pub(super) fn abandon(self) {
+        self.end(End::Abandon);
+    }
+
+    fn end(mut self, how: End) {
+        self.desk.lock().end = Some(how);
+        self.desk.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("a syncer thread panicked");
+        }
+    }
+}
+
+fn merge<S: SyncHandle>(mut waiting: SyncJob<S>, job: SyncJob<S>) -> SyncJob<S> {
+    waiting.upto = waiting.upto.max(job.upto);
+    waiting.handles.retain(|earlier| !job.handles.iter().any(|later| later.covers(earlier)));
+    waiting.handles.extend(job.handles);
+    waiting
+}
+
+fn work<S: SyncHandle>(
+    desk: &Desk<S>,
+    pace: Duration,
+    counters: &Counters,
+    done: impl Fn(Result<Batch, String>),
+) {
+    let mut last: Option<Instant> = None;
+    while let Some(job) = next(desk, last.map(|last| last + pace)) {
+        last = Some(Instant::now());
+        for handle in &job.handles {
+            counters.syncs.one();
+            if let Err(error) = handle.sync() {
+                // Never retried: after a failed sync nobody knows what the disk holds.
+                return done(Err(error.to_string()));
+            }
+        }
+        done(Ok(job.upto));
+    }
+}
+
+/// The next job, not before `due`; `None` when it is time to end.
+fn next<S: SyncHandle>(desk: &Desk<S>, due: Option<Instant>) -> Option<SyncJob<S>> {
+    let mut state = desk.lock();
+    loop {
+        match state.end {
+            Some(End::Abandon) => return None,
+            Some(End::Finish) => return state.waiting.take(),
+            None => {}
+        }
+        let wait = due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+        if state.waiting.is_some() && wait.is_zero() {
+            return state.waiting.take();
+        }
+        state = if state.waiting.is_some() {
+            let woken = desk.changed.wait_timeout(state, wait);
+            woken.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            desk.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        };
+    }
+}
