@@ -1,5 +1,6 @@
 //! Ringdove.
 pub mod causality;
+pub mod client;
 pub mod control;
 pub mod fields;
 pub mod key;
