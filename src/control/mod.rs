@@ -5,68 +5,410 @@
 //! its mind any time. The *ring* is decided once per epoch; the first one by the unanimous vote of all
 //! nodes named in one seed list. *Hints* (who answers just now) are the shards' affair.
 //!
+//! A life: the boot counter is written down; then, without a ring, the node is *founding*; with one,
+//! just founded or from the disk, it is a *member*: the view is published and heartbeats begin.
+//!
 //! Invariant: [`Control::step`] is deterministic: it waits for nothing, reads no clock and draws no
 //! randomness but from the generator it was given. There is one ring per cluster and epoch. A node
 //! never makes itself a cluster because time has passed. Not here: sockets, DNS, files (`server`),
-//! and the data plane (`shard`), which is told through a [`View`](crate::ring::View).
+//! and the data plane (`shard`), which is told through a [`View`].
 
 mod event;
+mod founding;
+mod liveness;
 mod proposal;
+mod seeds;
 mod state;
+mod status;
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
 pub use event::{Effect, Event, Now, Route};
+pub use liveness::Ignored;
 pub use proposal::Proposal;
 pub use state::{ConfigError, ControlConfig, ControlState, Moved};
 
-use crate::ring::{MemberNumber, View};
-use crate::wire::{MemberLine, RingShown, Status};
+use crate::causality::Secret;
+use crate::ring::{MemberNumber, NodeId, View};
+use crate::wire::datagram::{Datagram, Hello, Stage};
+use founding::{Decision, Founding, Myself, Pending};
+use liveness::{Liveness, Voice};
+use seeds::Seeds;
+
+/// Being told the time later than this after it was due means that this node was paused.
+const PAUSE: Duration = Duration::from_millis(500);
+/// When nothing at all is due, this is.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often seeds are asked where members are that are down.
+const CALL: Duration = Duration::from_secs(5);
+
+/// Where in its life the machine is.
+#[derive(Debug)]
+enum Phase {
+    /// No event yet.
+    New,
+    /// The boot counter is being written down. Nothing is sent.
+    Booting,
+    /// There is no ring yet.
+    Founding(Founding),
+    /// There is one.
+    Member(Liveness),
+}
 
 /// The control machine of one node.
-pub struct Control {}
+#[derive(Debug)]
+pub struct Control {
+    me: Myself,
+    random: ChaCha8Rng,
+    phase: Phase,
+    due: Now,
+    log: Vec<u64>,
+    next_call: Now,
+    /// The number of the last state that was handed out to be written down.
+    saved: u64,
+    /// The number of the state without which nothing goes on.
+    awaited: Option<u64>,
+    /// Why the awaited state could not be written.
+    broken: Option<String>,
+    /// The last thing it said that it waits for.
+    said: String,
+    ignored: BTreeMap<Ignored, u64>,
+    /// What this node tells founders that come late: the founding vote and its ring, hashed.
+    founded: (u64, u64),
+}
 
 impl Control {
     /// A machine that goes on from what it wrote down before, or from [`ControlState::new`]. It
-    /// sends nothing before its first [`Effect::Persist`] is done.
-    pub fn new(
-        _config: ControlConfig,
-        _state: ControlState,
-        _seed: u64,
-    ) -> Result<Self, ConfigError> {
-        todo!()
+    /// sends nothing before its first [`Effect::Persist`] is done. The seed should be the operating
+    /// system's randomness, or the simulator's.
+    pub fn new(config: ControlConfig, state: ControlState, seed: u64) -> Result<Self, ConfigError> {
+        let config = config.checked()?;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let founded = state.vote.as_ref().map_or((0, 0), |vote| (vote.hash(), vote.ring().hash()));
+        Ok(Control {
+            me: Myself {
+                life: random.random(),
+                seeds: Seeds::new(&config.seeds),
+                config,
+                state,
+                now: Duration::ZERO,
+            },
+            random,
+            phase: Phase::New,
+            due: Duration::ZERO,
+            log: Vec::new(),
+            next_call: Duration::ZERO,
+            saved: 0,
+            awaited: None,
+            broken: None,
+            said: String::new(),
+            ignored: BTreeMap::new(),
+            founded,
+        })
     }
 
     /// Something happened. What follows from it is appended to `effects`.
-    pub fn step(&mut self, _now: Now, _event: Event, _effects: &mut Vec<Effect>) {
-        todo!()
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        self.tell_time(now, effects);
+        match event {
+            Event::Tick => {}
+            Event::Datagram(from, bytes) => self.datagram(from, &bytes, effects),
+            Event::Persisted(number) => self.persisted(number, effects),
+            Event::PersistFailed(number, why) => self.persist_failed(number, why, effects),
+            Event::Resolved(seed, addrs) => self.me.seeds.resolved(&seed, addrs),
+            Event::Lane(member, open) => {
+                if let Phase::Member(liveness) = &mut self.phase {
+                    liveness.lane(member, open);
+                }
+            }
+            Event::LogPosition(positions) => {
+                if let Phase::Member(liveness) = &mut self.phase {
+                    liveness.voice.log.clone_from(&positions);
+                }
+                self.log = positions;
+            }
+        }
+        self.go_on(effects);
+        self.due = self.deadline();
     }
 
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Now {
-        todo!()
+        self.due
     }
 
-    /// The view last published, once there is a ring.
+    /// This node's id. It can change while a cluster is being founded, never afterwards.
+    pub fn id(&self) -> NodeId {
+        self.me.state.id
+    }
+
+    /// The cluster as this node sees it, once there is a ring.
     pub fn view(&self) -> Option<View> {
-        todo!()
+        match &self.phase {
+            Phase::Member(liveness) => Some(liveness.view()),
+            Phase::New | Phase::Booting | Phase::Founding(_) => None,
+        }
     }
 
-    /// Who drives ring changes, in this node's own view; `None` while there is no ring.
+    /// Who drives ring changes, in this node's own view: the oldest member that is up; `None`
+    /// while there is no ring.
     pub fn leader(&self) -> Option<MemberNumber> {
-        todo!()
+        match &self.phase {
+            Phase::Member(liveness) => Some(liveness.leader()),
+            Phase::New | Phase::Booting | Phase::Founding(_) => None,
+        }
     }
 
-    /// Who is in the cluster.
-    pub fn members(&self) -> Vec<MemberLine> {
-        todo!()
+    /// How many datagrams changed nothing, by why.
+    pub fn ignored(&self) -> &BTreeMap<Ignored, u64> {
+        &self.ignored
     }
 
-    /// Who owns what.
-    pub fn ring_shown(&self) -> RingShown {
-        todo!()
+    fn tell_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.me.now = self.me.now.max(now);
+        let late = self.me.now.saturating_sub(self.due);
+        if let Phase::Member(liveness) = &mut self.phase
+            && late > PAUSE
+        {
+            liveness.paused(late, self.me.now);
+            let sentence = format!(
+                "this node was held up for {} ms; others get as much longer to answer",
+                late.as_millis()
+            );
+            effects.push(Effect::Log(log::Level::Warn, sentence));
+        }
     }
 
-    /// How the cluster is: everything but what the shards count (keys, conflicts, hints).
-    pub fn status_part(&self) -> Status {
-        todo!()
+    /// Hands the state out to be written down; `awaited` when nothing goes on without it.
+    fn persist(&mut self, awaited: bool, effects: &mut Vec<Effect>) {
+        self.saved += 1;
+        if awaited {
+            self.awaited = Some(self.saved);
+        }
+        effects.push(Effect::Persist(self.saved, Box::new(self.me.state.clone())));
+    }
+
+    fn persisted(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        if self.broken.is_some() || self.awaited.is_none_or(|awaited| number < awaited) {
+            return;
+        }
+        self.awaited = None;
+        match &mut self.phase {
+            Phase::New | Phase::Member(_) => {}
+            Phase::Booting => self.booted(effects),
+            Phase::Founding(founding) => match founding.pending {
+                Pending::Nothing => {}
+                Pending::Vote => founding.voted(&self.me.state, self.me.now),
+                Pending::NewId => {
+                    self.phase = Phase::Founding(Founding::new(&self.me.state, self.me.now))
+                }
+                Pending::Ring => self.become_member(effects),
+            },
+        }
+    }
+
+    fn persist_failed(&mut self, number: u64, why: String, effects: &mut Vec<Effect>) {
+        let sentence =
+            format!("the control state cannot be written: {why}; see to the disk, then restart");
+        effects.push(Effect::Log(log::Level::Error, sentence.clone()));
+        if self.awaited.is_some_and(|awaited| awaited <= number) {
+            self.broken = Some(sentence);
+        }
+    }
+
+    fn booted(&mut self, effects: &mut Vec<Effect>) {
+        if self.me.state.ring.is_some() {
+            self.become_member(effects);
+            return;
+        }
+        let mut founding = Founding::new(&self.me.state, self.me.now);
+        if self.me.config.seeds.is_empty() && self.me.state.vote.is_none() {
+            founding.pending = Pending::Vote;
+            self.me.state.vote = Some(Proposal::new(vec![self.me.card()]));
+            self.persist(true, effects);
+        }
+        self.phase = Phase::Founding(founding);
+    }
+
+    fn become_member(&mut self, effects: &mut Vec<Effect>) {
+        let ring = self.me.state.ring.clone().expect("a member has a ring");
+        if let Some(vote) = &self.me.state.vote {
+            self.founded = (vote.hash(), vote.ring().hash());
+        }
+        let sentence = format!(
+            "member of cluster {}, epoch {}, with {} members",
+            ring.cluster,
+            ring.epoch,
+            ring.members.len()
+        );
+        effects.push(Effect::Log(log::Level::Info, sentence));
+        let voice = Voice {
+            id: self.me.state.id,
+            boot: self.me.state.boot,
+            life: self.me.life,
+            name: self.me.config.name.clone(),
+            addr: self.me.config.advertise,
+            shards: self.me.config.shards,
+            log: self.log.clone(),
+        };
+        self.next_call = self.me.now + CALL;
+        self.phase = Phase::Member(Liveness::new(ring, &self.me.state.moved, voice, self.me.now));
+    }
+
+    fn datagram(&mut self, from: SocketAddr, bytes: &[u8], effects: &mut Vec<Effect>) {
+        let heard = match (Datagram::decode(bytes), &mut self.phase) {
+            (Err(_), _) => Err(Ignored::Malformed),
+            (Ok(_), Phase::New | Phase::Booting) => Err(Ignored::Early),
+            (Ok(Datagram::Hello(hello)), _) => {
+                self.hello(from, hello, effects);
+                Ok(())
+            }
+            (Ok(Datagram::Probe(_) | Datagram::Ack(_)), Phase::Founding(_)) => Err(Ignored::Early),
+            (Ok(Datagram::Probe(beat)), Phase::Member(liveness)) => {
+                liveness.hear(self.me.now, from, &beat, false, effects)
+            }
+            (Ok(Datagram::Ack(beat)), Phase::Member(liveness)) => {
+                liveness.hear(self.me.now, from, &beat, true, effects)
+            }
+        };
+        if let Err(why) = heard {
+            let count = self.ignored.entry(why).or_default();
+            *count += 1;
+            if *count == 1
+                && let Some((level, sentence)) = status::first_ignored(why, from)
+            {
+                effects.push(Effect::Log(level, sentence));
+            }
+        }
+    }
+
+    fn hello(&mut self, from: SocketAddr, hello: Hello, effects: &mut Vec<Effect>) {
+        match &mut self.phase {
+            Phase::New | Phase::Booting => {}
+            Phase::Founding(founding) => founding.hear(&self.me, from, hello, effects),
+            Phase::Member(liveness) => {
+                if !hello.answer && hello.card.id != self.me.state.id {
+                    let (proposal, ring) = self.founded;
+                    let stage = Stage::Founded { cluster: liveness.ring.cluster, proposal, ring };
+                    let answer = self.me.hello(true, hello.round, hello.at, stage);
+                    effects.push(Effect::Datagram(from, answer.encode()));
+                }
+                liveness.seen_at(hello.card.id, hello.boot, hello.card.addr);
+            }
+        }
+    }
+
+    /// Does all that is due.
+    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+        match &self.phase {
+            Phase::New => {
+                self.me.state.boot += 1;
+                self.persist(true, effects);
+                self.phase = Phase::Booting;
+            }
+            Phase::Booting => {}
+            Phase::Founding(_) => self.go_on_founding(effects),
+            Phase::Member(_) => self.go_on_member(effects),
+        }
+    }
+
+    fn go_on_founding(&mut self, effects: &mut Vec<Effect>) {
+        self.me.seeds.look_up(self.me.now, effects);
+        let Phase::Founding(founding) = &mut self.phase else { return };
+        let asking = founding.due(&self.me).is_some_and(|due| self.me.now >= due);
+        match founding.decide(&self.me) {
+            Decision::Wait => {}
+            Decision::Vote(proposal) => {
+                founding.pending = Pending::Vote;
+                self.me.state.vote = Some(proposal);
+                self.persist(true, effects);
+            }
+            Decision::Found => {
+                founding.pending = Pending::Ring;
+                self.me.state.ring = self.me.state.vote.as_ref().map(Proposal::ring);
+                self.persist(true, effects);
+            }
+            Decision::GiveWay => {
+                founding.pending = Pending::NewId;
+                self.give_way(effects);
+            }
+        }
+        let Phase::Founding(founding) = &mut self.phase else { return };
+        founding.ask(&self.me, &mut self.random, effects);
+        if asking {
+            let waiting = founding.waiting(&self.me);
+            if waiting != self.said {
+                effects.push(Effect::Log(log::Level::Info, format!("founding: {waiting}")));
+                self.said = waiting;
+            }
+        }
+    }
+
+    /// Takes a new id: the old one has voted for what cannot come true.
+    fn give_way(&mut self, effects: &mut Vec<Effect>) {
+        let old = self.me.state.id;
+        let mut hasher = SipHasher128::new();
+        hasher.write(b"new id");
+        hasher.write(&old.0.to_le_bytes());
+        hasher.write(&self.random.random::<u128>().to_le_bytes());
+        self.me.state.id = NodeId(hasher.finish128().as_u128());
+        self.me.state.share = Secret(self.random.random());
+        self.me.state.vote = None;
+        let sentence = format!(
+            "node id {old} voted for founders of whom one has changed; going on as {}",
+            self.me.state.id
+        );
+        effects.push(Effect::Log(log::Level::Warn, sentence));
+        self.persist(true, effects);
+    }
+
+    fn go_on_member(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Member(liveness) = &mut self.phase else { return };
+        liveness.judge(self.me.now, effects);
+        liveness.probe(self.me.now, &mut self.random, effects);
+        liveness.publish(effects);
+        let moved = liveness.moved();
+        let anyone_down = liveness.known.values().any(|known| !known.up);
+        if moved != self.me.state.moved {
+            self.me.state.moved = moved;
+            self.persist(false, effects);
+        }
+        if anyone_down && self.me.now >= self.next_call {
+            self.next_call = self.me.now + CALL;
+            self.call_seeds(effects);
+        }
+    }
+
+    /// Somebody is down: perhaps a seed is where it went, or it is where a seed's name leads now.
+    fn call_seeds(&mut self, effects: &mut Vec<Effect>) {
+        self.me.seeds.look_up(self.me.now, effects);
+        let Phase::Member(liveness) = &self.phase else { return };
+        let (proposal, ring) = self.founded;
+        let stage = Stage::Founded { cluster: liveness.ring.cluster, proposal, ring };
+        for addr in self.me.seeds.addrs() {
+            if addr != self.me.config.advertise {
+                let call = self.me.hello(false, 0, addr, stage);
+                effects.push(Effect::Datagram(addr, call.encode()));
+            }
+        }
+    }
+
+    fn deadline(&self) -> Now {
+        let idle = self.me.now + IDLE;
+        match &self.phase {
+            Phase::New | Phase::Booting => idle,
+            Phase::Founding(founding) => {
+                let seeds = self.me.seeds.due().unwrap_or(idle);
+                idle.min(founding.due(&self.me).unwrap_or(idle)).min(seeds)
+            }
+            Phase::Member(liveness) => idle.min(liveness.due().unwrap_or(idle)),
+        }
     }
 }

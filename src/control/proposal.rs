@@ -9,6 +9,7 @@ use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
 use crate::causality::Secret;
+use crate::fields::Malformed;
 use crate::ring::{ClusterId, Epoch, Member, MemberNumber, NodeId, Ring, Settings, found};
 use crate::wire::datagram::Card;
 
@@ -26,11 +27,22 @@ impl Proposal {
     /// gathers them checks.
     pub(super) fn new(mut cards: Vec<Card>) -> Self {
         cards.sort_unstable_by_key(|card| card.id);
-        assert!(!cards.is_empty() && cards.is_sorted_by(|a, b| a.id < b.id), "distinct founders");
-        let first = &cards[0];
+        let proposal = Proposal { cards };
+        proposal.check().expect("whoever gathers cards checks them");
+        proposal
+    }
+
+    /// Whether it is a proposal at all: what comes from a file may not be.
+    pub(super) fn check(&self) -> Result<(), Malformed> {
+        let Some(first) = self.cards.first() else { return Err(Malformed("no founders")) };
+        if !self.cards.is_sorted_by(|a, b| a.id < b.id) {
+            return Err(Malformed("founders are not in the order of distinct ids"));
+        }
         let agree = |card: &Card| card.seeds == first.seeds && card.copies == first.copies;
-        assert!(cards.iter().all(agree), "founders agree on seeds and copies");
-        Proposal { cards }
+        if first.copies == 0 || !self.cards.iter().all(agree) {
+            return Err(Malformed("founders do not agree on seeds and copies"));
+        }
+        Ok(())
     }
 
     /// The founders.

@@ -15,6 +15,9 @@ use crate::fields::{Malformed, Reader, WriteFields};
 use crate::ring::{NodeId, Ring};
 use crate::wire::datagram::{MAX_NAME, MAX_SHARDS};
 
+/// The most nodes that found a cluster together.
+const MAX_SEEDS: usize = 256;
+
 /// What the operator wishes for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlConfig {
@@ -46,6 +49,9 @@ impl ControlConfig {
                 "a node's name has 1 to {MAX_NAME} bytes and a zone at most {MAX_NAME}; choose shorter ones"
             ));
         }
+        if self.name.chars().chain(self.zone.chars()).any(char::is_control) {
+            return refuse("names and zones are without control characters".to_owned());
+        }
         if self.copies == 0 {
             return refuse("0 copies would keep nothing; say 1 or more".to_owned());
         }
@@ -57,6 +63,12 @@ impl ControlConfig {
         }
         self.seeds.sort();
         self.seeds.dedup();
+        if self.seeds.len() > MAX_SEEDS {
+            return refuse(format!(
+                "{} seeds: at most {MAX_SEEDS} nodes found a cluster; the others join it later",
+                self.seeds.len()
+            ));
+        }
         let reachable = !self.advertise.ip().is_unspecified() && self.advertise.port() != 0;
         if !self.seeds.is_empty() && !reachable {
             return refuse(format!(
@@ -78,7 +90,8 @@ fn normalized(seed: &str) -> Result<String, ConfigError> {
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
-    let plain = !host.is_empty() && host.len() <= 253 && !host.contains([':', '/', '@', ' ', '[']);
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let plain = !host.is_empty() && host.len() <= 253 && host.chars().all(letter);
     if port == 0 || !plain || host.parse::<IpAddr>().is_ok() {
         return Err(wrong());
     }
@@ -159,6 +172,9 @@ impl ControlState {
             && (ring.check().is_err() || ring.member_by_id(state.id).is_none())
         {
             return Err(Malformed("a control state's ring is none, or without this node"));
+        }
+        if state.vote.as_ref().is_some_and(|vote| vote.check().is_err()) {
+            return Err(Malformed("a control state's vote is none"));
         }
         Ok(state)
     }
