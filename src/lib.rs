@@ -1,5 +1,6 @@
 //! Ringdove.
 pub mod causality;
+pub mod cli;
 pub mod client;
 pub mod control;
 pub mod fields;

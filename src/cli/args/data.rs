@@ -1,0 +1,277 @@
+//! The commands about keys.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::switch;
+use crate::key::DEFAULT_BUCKET;
+use crate::wire::Level;
+
+/// Names one key.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyArgs {
+    /// The key, 1 byte to 4 KiB
+    #[arg(value_name = "KEY")]
+    pub key: OsString,
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+}
+
+/// Names one bucket.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BucketArgs {
+    /// The bucket that the key is in: 1 to 64 of a-z A-Z 0-9 . _ -
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        env = "RINGDOVE_BUCKET",
+        hide_env = true,
+        default_value = DEFAULT_BUCKET
+    )]
+    pub bucket: String,
+}
+
+/// How many must answer a read.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ReadArgs {
+    /// How many owners must answer: one, quorum, all or a number
+    #[arg(
+        short,
+        long,
+        value_name = "LEVEL",
+        env = "RINGDOVE_READ_LEVEL",
+        hide_env = true,
+        default_value = "quorum"
+    )]
+    pub read_level: Level,
+}
+
+/// How many must have a write.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WriteArgs {
+    /// How many must have it on disk before it counts: one, quorum, all or a number
+    #[arg(
+        short,
+        long,
+        value_name = "LEVEL",
+        env = "RINGDOVE_WRITE_LEVEL",
+        hide_env = true,
+        default_value = "quorum"
+    )]
+    pub write_level: Level,
+    /// Count owners only, not nodes that keep it for an absent owner
+    #[arg(long, env = "RINGDOVE_STRICT", hide_env = true, value_parser = switch())]
+    pub strict: bool,
+}
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  ringdove get cart/ann                 the value and nothing else: pipe it anywhere
+  ringdove get cart/ann -r all          ask every owner
+  ringdove get cart/ann --all           all values, if they conflict
+  ringdove get cart/ann -o json         values, dots, and the context to write back with
+
+A key with conflicting values exits with 4 and lists them on standard error; no key exits with 3.";
+
+/// `get`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = GET_EXAMPLES)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
+    pub level: ReadArgs,
+    /// Print all values, each on a line, if there are several
+    #[arg(long, env = "RINGDOVE_GET_ALL", hide_env = true, value_parser = switch())]
+    pub all: bool,
+}
+
+const PUT_EXAMPLES: &str = "\
+Examples:
+  ringdove put greeting hello
+  ringdove put photo - < dove.jpg                  the value from standard input
+  ringdove put cart/ann '[\"tea\"]' -w all --strict  on the disks of all its owners
+  ringdove put cart/ann '[\"tea\"]' --context AQAB   replaces what was read, nothing else
+  ringdove put cart/ann '[\"tea\"]' --blind          replaces nothing: a sibling of what is there
+  ringdove put --lines words.tsv                   many: one key<TAB>value a line
+
+Without --context or --blind, put overwrites what the node that takes the write can see. A write
+that it cannot see, because of a split, is not replaced: both are kept. `get -o json` gives the
+context that --context takes.";
+
+/// `put`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = PUT_EXAMPLES,
+    override_usage = "ringdove put [OPTIONS] <KEY> <VALUE|->\n       \
+                      ringdove put [OPTIONS] --lines <FILE|->"
+)]
+pub(crate) struct PutArgs {
+    /// The key, 1 byte to 4 KiB
+    #[arg(value_name = "KEY", required_unless_present = "lines", conflicts_with = "lines")]
+    pub key: Option<OsString>,
+    /// The value, up to 8 MiB; `-` reads standard input
+    #[arg(
+        value_name = "VALUE|-",
+        required_unless_present = "lines",
+        conflicts_with = "lines",
+        allow_negative_numbers = true
+    )]
+    pub value: Option<OsString>,
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+    #[command(flatten)]
+    pub level: WriteArgs,
+    /// Replace what this context covers, and nothing else (from `get -o json` or a put)
+    #[arg(
+        long,
+        value_name = "CONTEXT",
+        env = "RINGDOVE_CONTEXT",
+        hide_env = true,
+        conflicts_with_all = ["blind", "lines"]
+    )]
+    pub context: Option<String>,
+    /// Replace nothing: the value becomes a sibling of whatever is there
+    #[arg(long, env = "RINGDOVE_BLIND", hide_env = true, value_parser = switch())]
+    pub blind: bool,
+    /// Write many: one key<TAB>value a line, from a file or from standard input
+    #[arg(long, value_name = "FILE|-", env = "RINGDOVE_LINES", hide_env = true)]
+    pub lines: Option<PathBuf>,
+    /// With --lines: how many writes may be under way at once
+    #[arg(
+        long,
+        value_name = "N",
+        env = "RINGDOVE_IN_FLIGHT",
+        hide_env = true,
+        default_value_t = 128,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub in_flight: u16,
+}
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  ringdove delete cart/ann
+  ringdove delete cart/ann --context AQAB   deletes what was read, nothing else
+
+Without --context, delete removes what the node that takes it can see. A write on the far side of a
+split survives it, and shows again when the split heals.";
+
+/// `delete`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = DELETE_EXAMPLES)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
+    pub level: WriteArgs,
+    /// Delete what this context covers, and nothing else
+    #[arg(long, value_name = "CONTEXT", env = "RINGDOVE_CONTEXT", hide_env = true)]
+    pub context: Option<String>,
+}
+
+const SIBLINGS_EXAMPLES: &str = "\
+Examples:
+  ringdove siblings list                          which keys have conflicting values
+  ringdove siblings show cart/ann                 the values, numbered
+  ringdove siblings resolve cart/ann --pick 2     keep one of them
+  ringdove siblings resolve cart/ann --value '[\"tea\",\"milk\"]'
+
+Writes that had not seen each other are kept side by side until somebody who has seen them all
+writes again. `ringdove explain KEY` shows how it came about.";
+
+/// `siblings`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = SIBLINGS_EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct SiblingsArgs {
+    #[command(subcommand)]
+    pub command: SiblingsCommand,
+}
+
+/// What to do about siblings.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SiblingsCommand {
+    /// Keys with conflicting values
+    #[command(after_help = "\
+Examples:
+  ringdove siblings list
+  ringdove siblings list -b carts --limit 10 -o json")]
+    List {
+        /// Only keys in this bucket
+        #[arg(short, long, value_name = "NAME", env = "RINGDOVE_BUCKET", hide_env = true)]
+        bucket: Option<String>,
+        /// List at most this many
+        #[arg(
+            long,
+            value_name = "N",
+            env = "RINGDOVE_LIMIT",
+            hide_env = true,
+            default_value_t = 100,
+            value_parser = clap::value_parser!(u32).range(1..=100_000)
+        )]
+        limit: u32,
+    },
+    /// The conflicting values of one key, numbered
+    #[command(after_help = "\
+Examples:
+  ringdove siblings show cart/ann
+  ringdove siblings show cart/ann -o json")]
+    Show {
+        #[command(flatten)]
+        key: KeyArgs,
+        #[command(flatten)]
+        level: ReadArgs,
+    },
+    /// Replace the conflicting values of one key by one value
+    #[command(after_help = "\
+Examples:
+  ringdove siblings resolve cart/ann --pick 1
+  ringdove siblings resolve cart/ann --value '[\"tea\",\"milk\"]'
+  ringdove siblings resolve cart/ann --value - < merged.json
+
+It replaces exactly the values that it read. One that is written meanwhile stays, as a sibling.")]
+    Resolve(ResolveArgs),
+}
+
+/// `siblings resolve`
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["pick", "value"]))]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Keep the value with this number (as `siblings show` numbers them), or with this dot
+    #[arg(long, value_name = "N|DOT", env = "RINGDOVE_PICK", hide_env = true)]
+    pub pick: Option<String>,
+    /// Write this value instead of them; `-` reads standard input
+    #[arg(
+        long,
+        value_name = "VALUE|-",
+        env = "RINGDOVE_VALUE",
+        hide_env = true,
+        allow_hyphen_values = true
+    )]
+    pub value: Option<OsString>,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  ringdove explain cart/ann
+  ringdove explain cart/ann -o json
+
+Asks every member what it has of the key. Lines in the drawing mean \"had seen\"; clock times are
+shown beside them and decide nothing.";
+
+/// `explain`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
