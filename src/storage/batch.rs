@@ -10,8 +10,8 @@
 //! | 16 | u64 | number of the batch, from 1, one more than the batch before |
 //! | 24 | u64 | highest batch known to be synced when this one was written |
 //! | 32 | u32 | number of records in the body |
-//! | 36 | u32 | 0; room for a salt |
-//! | 40 | u32 | crc32c of bytes 0..40 and the body |
+//! | 36 | u32 | bytes 44..48 of the batch before, 0 for the first: the link between the two |
+//! | 40 | u32 | crc32c of bytes 0..40, the body and the zeros after it |
 //! | 44 | u32 | crc32c of bytes 0..44 |
 //! | 48 | | the body: records, see `record` |
 //! | | | zeros up to a multiple of 8 |
@@ -20,11 +20,13 @@
 //! where they are, so that a release can tell "later than I am" from "broken".
 //!
 //! Invariant: bytes that are not wholly what [`seal`] made are no batch. The header has a checksum
-//! of its own, because its claim of what is synced counts even where its body is lost.
+//! of its own, because its claim of what is synced counts even where its body is lost. A batch
+//! follows only the very one it was written after: what a crash left of an abandoned tail may come
+//! to lie behind a later batch, and its number may fit, but its link does not.
 //! Not here: where a log ends and what a bad batch means (`recover`).
 
 use super::Batch;
-use crate::fields::{Reader, WriteFields};
+use crate::fields::{Malformed, Reader, WriteFields};
 
 /// Bytes before the body.
 pub(super) const HEADER_BYTES: usize = 48;
@@ -45,6 +47,10 @@ pub(super) struct Header {
     pub(super) batch: Batch,
     /// The highest batch known to be synced when it was written.
     pub(super) synced: Batch,
+    /// The [`Header::link`] of the batch before.
+    pub(super) previous: u32,
+    /// What the batch after it has as `previous`.
+    pub(super) link: u32,
     /// How many records it has.
     pub(super) records: u32,
     /// Its body's length in bytes.
@@ -67,30 +73,33 @@ pub(super) enum NoBatch {
     Header,
     /// An intact header with another body than it was written with.
     Body(Header),
+    /// An intact batch, but not the one that follows.
+    Stray(Header),
     /// A later release wrote it.
     Format(u16),
 }
 
 /// Fills in the header of `bytes`, whose first [`HEADER_BYTES`] are free and whose rest is the body,
-/// and pads the end.
-pub(super) fn seal(bytes: &mut Vec<u8>, segment: u32, batch: Batch, synced: Batch, records: u32) {
-    assert!(synced < batch, "a batch cannot be synced before it is written");
+/// and pads the end. `header` says all but the body's length and the link, which it gives back.
+pub(super) fn seal(bytes: &mut Vec<u8>, header: Header) -> u32 {
+    assert!(header.synced < header.batch, "a batch cannot be synced before it is written");
     let body_len = bytes.len() - HEADER_BYTES;
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(&MAGIC);
-    header.put_u16_le(FORMAT);
-    header.put_u16_le(0);
-    header.put_u32_le(segment);
-    header.put_u32_le(u32::try_from(body_len).expect("a batch is smaller than its segment"));
-    header.put_u64_le(batch.0);
-    header.put_u64_le(synced.0);
-    header.put_u32_le(records);
-    header.put_u32_le(0);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&header), &bytes[HEADER_BYTES..]);
-    header.put_u32_le(crc);
-    header.put_u32_le(crc32c::crc32c(&header));
-    bytes[..HEADER_BYTES].copy_from_slice(&header);
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    head.extend_from_slice(&MAGIC);
+    head.put_u16_le(FORMAT);
+    head.put_u16_le(0);
+    head.put_u32_le(header.segment);
+    head.put_u32_le(u32::try_from(body_len).expect("a batch is smaller than its segment"));
+    head.put_u64_le(header.batch.0);
+    head.put_u64_le(header.synced.0);
+    head.put_u32_le(header.records);
+    head.put_u32_le(header.previous);
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    head.put_u32_le(crc32c::crc32c_append(crc32c::crc32c(&head), &bytes[HEADER_BYTES..]));
+    let link = crc32c::crc32c(&head);
+    head.put_u32_le(link);
+    bytes[..HEADER_BYTES].copy_from_slice(&head);
+    link
 }
 
 /// The header at the front of `bytes`, whatever its body.
@@ -99,35 +108,36 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Header, NoBatch> {
     if header.iter().all(|byte| *byte == 0) {
         return Err(NoBatch::Nothing);
     }
-    let (sealed, crc) = header.split_at(HEADER_CRC_AT);
-    if !header.starts_with(&MAGIC) || crc32c::crc32c(sealed).to_le_bytes() != crc {
+    let (sealed, link) = header.split_at(HEADER_CRC_AT);
+    let link = u32::from_le_bytes(link.try_into().expect("the header ends with 4 bytes"));
+    if !header.starts_with(&MAGIC) || crc32c::crc32c(sealed) != link {
         return Err(NoBatch::Header);
     }
-    let mut reader = Reader::new(&sealed[MAGIC.len()..]);
-    let mut parse = || {
-        let format = reader.u16_le()?;
-        let flags = reader.u16_le()?;
-        let segment = reader.u32_le()?;
-        let body_len = reader.u32_le()?;
-        let (batch, synced) = (Batch(reader.u64_le()?), Batch(reader.u64_le()?));
-        let header = Header { segment, batch, synced, records: reader.u32_le()?, body_len };
-        Ok::<_, crate::fields::Malformed>((format, flags, header))
-    };
-    let (format, flags, header) = parse().expect("the header's length was checked");
+    let (format, flags, header) = fields(sealed, link).expect("the header's length was checked");
     if format != FORMAT || flags != 0 {
         return Err(NoBatch::Format(format));
     }
     if header.synced >= header.batch { Err(NoBatch::Header) } else { Ok(header) }
 }
 
+fn fields(sealed: &[u8], link: u32) -> Result<(u16, u16, Header), Malformed> {
+    let mut reader = Reader::new(&sealed[MAGIC.len()..]);
+    let (format, flags) = (reader.u16_le()?, reader.u16_le()?);
+    let (segment, body_len) = (reader.u32_le()?, reader.u32_le()?);
+    let (batch, synced) = (Batch(reader.u64_le()?), Batch(reader.u64_le()?));
+    let (records, previous) = (reader.u32_le()?, reader.u32_le()?);
+    Ok((format, flags, Header { segment, batch, synced, previous, link, records, body_len }))
+}
+
 /// The batch at the front of `bytes`: its header and body.
 pub(super) fn read(bytes: &[u8]) -> Result<(Header, &[u8]), NoBatch> {
     let header = read_header(bytes)?;
-    let end = HEADER_BYTES + header.body_len as usize;
-    let Some(body) = bytes.get(HEADER_BYTES..end) else { return Err(NoBatch::Body(header)) };
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), body);
+    let Some(padded) = bytes.get(HEADER_BYTES..header.stride()) else {
+        return Err(NoBatch::Body(header));
+    };
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), padded);
     if crc.to_le_bytes() != bytes[CRC_AT..HEADER_CRC_AT] {
         return Err(NoBatch::Body(header));
     }
-    Ok((header, body))
+    Ok((header, &padded[..header.body_len as usize]))
 }

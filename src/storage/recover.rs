@@ -6,10 +6,12 @@
 //! then it is *damage*. (So the very last batches, which no later one vouches for, cannot be told
 //! from a torn tail by the log alone.)
 //!
-//! Mending comes after everything was read: the tail is overwritten with zeros, so that no old batch
-//! can ever follow a new one; and the batches that nobody vouches for are written once more and
-//! synced, because after a failed sync the system may hold them in memory and believe them written
-//! (Rebello et al., *Can Applications Recover from fsync Failures?*, USENIX ATC 2020).
+//! Mending comes after everything was read: the tail is overwritten with zeros; and the batches that
+//! nobody vouches for are written once more and synced, because after a failed sync the system may
+//! hold them in memory and believe them written (Rebello et al., *Can Applications Recover from
+//! fsync Failures?*, USENIX ATC 2020). For the same reason the zeros may not last if an earlier
+//! opening failed to sync them: that an old batch never follows a new one rests on the batches'
+//! links alone.
 //!
 //! Invariant: damage and formats of later releases are errors, and then nothing is modified. After
 //! success everything that is in the index is durable. Opening again gives the same index.
@@ -31,6 +33,8 @@ pub(super) struct Recovered {
     pub(super) segments: Segments,
     /// The last batch.
     pub(super) last: Batch,
+    /// Its link.
+    pub(super) link: u32,
     /// Where the next one goes.
     pub(super) segment: u32,
     /// Where in the segment.
@@ -45,6 +49,7 @@ pub(super) fn recover<D: Disk>(disk: &mut D) -> Result<Recovered, StoreError> {
     let mut reading = Reading {
         index: Index::new(),
         last: Batch(0),
+        link: 0,
         vouched: Batch(0),
         end: End { segment: 1, offset: 0, why: NoBatch::Nothing },
         doubtful: VecDeque::new(),
@@ -68,8 +73,8 @@ pub(super) fn recover<D: Disk>(disk: &mut D) -> Result<Recovered, StoreError> {
     }
     mend(disk, &segments, &reading)?;
     let torn_bytes = reading.torn.iter().map(|torn| torn.bytes.len() as u64).sum();
-    let Reading { index, last, end: End { segment, offset, .. }, .. } = reading;
-    Ok(Recovered { index, segments, last, segment, offset, torn_bytes })
+    let Reading { index, last, link, end: End { segment, offset, .. }, .. } = reading;
+    Ok(Recovered { index, segments, last, link, segment, offset, torn_bytes })
 }
 
 /// What is said of a batch that is not there.
@@ -79,6 +84,9 @@ pub(super) fn why(no_batch: &NoBatch) -> String {
         NoBatch::Header => "there is no intact header".to_owned(),
         NoBatch::Body(header) => {
             format!("the body of batch {} does not match its checksum", header.batch.0)
+        }
+        NoBatch::Stray(header) => {
+            format!("batch {} is there, which follows another one", header.batch.0)
         }
         NoBatch::Format(format) => format!("it has format {format}"),
     }
@@ -101,6 +109,7 @@ struct Extent {
 struct Reading {
     index: Index,
     last: Batch,
+    link: u32,
     /// The highest batch that a header says is synced.
     vouched: Batch,
     end: End,
@@ -118,26 +127,25 @@ impl Reading {
         let stop = loop {
             let rest = &bytes[offset..];
             match batch::read(rest) {
-                Ok((header, body)) if self.is_next(header, segment) => {
-                    let at = u32::try_from(offset).expect("segments are below 4 GiB");
-                    self.batch(header, body, at, file)?;
-                    offset = (offset + header.stride()).min(bytes.len());
-                }
-                Ok((header, _)) if header.segment != segment || header.batch <= self.last => {
+                Ok((header, _)) if header.segment != segment => {
                     let why = format!(
-                        "batch {} of segment {} lies where batch {} belongs",
-                        header.batch.0,
-                        header.segment,
-                        self.last.0 + 1
+                        "batch {} of segment {} is in it; was a file renamed?",
+                        header.batch.0, header.segment
                     );
                     return Err(damaged(file, offset, why));
                 }
-                Ok((header, _)) => break NoBatch::Body(header),
+                Ok((header, body)) if self.is_next(header) => {
+                    let at = u32::try_from(offset).expect("segments are below 4 GiB");
+                    self.batch(header, body, at, file)?;
+                    offset += header.stride();
+                }
+                Ok((header, _)) => break NoBatch::Stray(header),
                 Err(NoBatch::Format(format)) => return Err(foreign(file, offset, format)),
                 Err(stop) => break stop,
             }
         };
-        if offset == 0 && stop == NoBatch::Header && !bytes.starts_with(&batch::MAGIC) {
+        let head = &bytes[..bytes.len().min(batch::HEADER_BYTES)];
+        if offset == 0 && head.iter().any(|byte| *byte != 0) && !head.starts_with(&batch::MAGIC) {
             return Err(StoreError::Foreign {
                 file: file.to_owned(),
                 offset: 0,
@@ -153,8 +161,8 @@ impl Reading {
         self.remains(segment, file, bytes, offset)
     }
 
-    fn is_next(&self, header: Header, segment: u32) -> bool {
-        header.segment == segment && header.batch.0 == self.last.0 + 1
+    fn is_next(&self, header: Header) -> bool {
+        header.batch.0 == self.last.0 + 1 && header.previous == self.link
     }
 
     fn batch(
@@ -188,6 +196,7 @@ impl Reading {
             return Err(damaged(file, offset as usize, why));
         }
         self.last = header.batch;
+        self.link = header.link;
         self.vouched = self.vouched.max(header.synced);
         let bytes = offset as usize..offset as usize + header.stride();
         while self.doubtful.front().is_some_and(|(batch, _)| *batch <= self.vouched) {
@@ -220,9 +229,7 @@ impl Reading {
                     offset += header.stride();
                 }
                 Err(NoBatch::Format(format)) => return Err(foreign(file, offset, format)),
-                Ok(_) | Err(NoBatch::Nothing | NoBatch::Header | NoBatch::Body(_)) => {
-                    offset += ALIGNMENT;
-                }
+                Ok(_) | Err(_) => offset += ALIGNMENT,
             }
         }
         Ok(())

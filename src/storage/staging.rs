@@ -7,7 +7,7 @@
 //! Invariant: places given out are where [`super::Store::flush`] writes the bytes; batches are
 //! written in the order of their numbers. Not here: what records say.
 
-use super::batch::{self, ALIGNMENT, HEADER_BYTES};
+use super::batch::{self, ALIGNMENT, HEADER_BYTES, Header};
 use super::record::{Scribe, Spot};
 use super::segment::Segments;
 use super::{Batch, Place};
@@ -38,9 +38,14 @@ impl Staged {
         self.offset as usize + self.bytes.len().next_multiple_of(ALIGNMENT)
     }
 
-    /// Puts the header in its place. After that the bytes are ready to be written.
-    pub(super) fn seal(&mut self, synced: Batch) {
-        batch::seal(&mut self.bytes, self.segment, self.batch, synced, self.records);
+    /// Puts the header in its place, behind the batch of link `previous`. After that the bytes are
+    /// ready to be written. Gives the link for the next.
+    pub(super) fn seal(&mut self, synced: Batch, previous: u32) -> u32 {
+        let Staged { batch, segment, records, .. } = *self;
+        let unknown = 0;
+        let header =
+            Header { segment, batch, synced, previous, link: unknown, records, body_len: unknown };
+        batch::seal(&mut self.bytes, header)
     }
 
     fn bytes_at(&self, place: Place) -> Option<&[u8]> {

@@ -146,6 +146,8 @@ pub struct Store<D: Disk> {
     segments: Segments,
     staging: Staging,
     segment_bytes: u32,
+    /// Of the last batch that was sealed.
+    link: u32,
     synced: Batch,
     poisoned: Option<String>,
 }
@@ -153,11 +155,12 @@ pub struct Store<D: Disk> {
 impl<D: Disk> Store<D> {
     /// Opens a directory, new or used, and reads all of it. Cuts a torn tail; refuses damage.
     pub fn open(mut disk: D, options: Options) -> Result<(Self, Opened), StoreError> {
-        let Recovered { index, segments, last, segment, offset, torn_bytes } = recover(&mut disk)?;
+        let Recovered { index, segments, last, link, segment, offset, torn_bytes } =
+            recover(&mut disk)?;
         let segment_bytes = options.segment_bytes;
         let staging = Staging::new(Batch(last.0 + 1), segment, offset, segment_bytes);
-        let poisoned = None;
-        let store = Store { disk, index, segments, staging, segment_bytes, synced: last, poisoned };
+        let (synced, poisoned) = (last, None);
+        let store = Store { disk, index, segments, staging, segment_bytes, link, synced, poisoned };
         Ok((store, Opened { batches: last.0, torn_bytes, took: Duration::ZERO }))
     }
 
@@ -317,7 +320,7 @@ impl<D: Disk> Store<D> {
                 let needed = u32::try_from(staged.end()).expect("checked when it was staged");
                 self.segments.create(&mut self.disk, self.segment_bytes.max(needed))?;
             }
-            staged.seal(self.synced);
+            self.link = staged.seal(self.synced, self.link);
             let file = self.segments.get(staged.segment).expect("it was made if it was missing");
             self.disk.write(&file.name, u64::from(staged.offset), &staged.bytes)?;
             self.segments.wrote(staged.segment, staged.batch);

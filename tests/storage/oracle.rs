@@ -7,9 +7,7 @@ use rand::{RngExt, SeedableRng};
 use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{Slot, Token};
-use ringdove::storage::{
-    Batch, Body, Disk, HintId, MemoryDisk, Place, ReadResult, Store, StoreError,
-};
+use ringdove::storage::{Body, HintId, MemoryDisk, Place, ReadResult, Store};
 
 /// A key's values and residual context.
 type Held = (Vec<(Dot, Value)>, DotSet);
@@ -84,6 +82,12 @@ impl Writer {
         let at = BTreeMap::from([(0, State::default())]);
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Writer { rng, state: State::default(), at, counter: 0, largest }
+    }
+
+    /// Goes on from a store that was opened and holds what the batches up to `batch` made.
+    pub fn resume(&mut self, batch: u64) {
+        self.state = self.at[&batch].clone();
+        self.at.retain(|at, _| *at <= batch);
     }
 
     /// Stages one random change.
@@ -186,18 +190,4 @@ impl Writer {
         store.stage_hint_done(id);
         self.state.hints.remove(&id);
     }
-}
-
-/// Flushes and, if there was anything, syncs. Gives what is reported synced then.
-pub fn flush_and_sync<D: Disk>(store: &mut Store<D>) -> Result<Batch, StoreError> {
-    if let Some(job) = store.flush()? {
-        for handle in &job.handles {
-            if let Err(error) = ringdove::storage::SyncHandle::sync(handle) {
-                store.poison(error.to_string());
-                return Err(error.into());
-            }
-        }
-        store.on_synced(job.upto);
-    }
-    Ok(store.synced())
 }
