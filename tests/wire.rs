@@ -1,5 +1,11 @@
 //! The protocol's bytes: frozen vectors, random messages, and everything that is no message.
 
+#[path = "wire/broken.rs"]
+mod broken;
+#[path = "wire/handshake.rs"]
+mod handshake;
+#[path = "wire/random.rs"]
+mod random;
 #[path = "wire/samples.rs"]
 mod samples;
 #[path = "wire/vectors.rs"]
