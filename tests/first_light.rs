@@ -40,16 +40,23 @@ fn text_of_success(what: &str, output: Output) -> String {
 #[test]
 fn a_dictionary_survives_a_crash_of_one_of_three_processes() {
     let told = story("words.sh");
-    assert!(told.contains("100000 words written, 100000 read back: none missing, none wrong"), "{told}");
+    assert!(
+        told.contains("100000 words written, 100000 read back: none missing, none wrong"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_stopped_process_comes_back_to_a_conflict_that_is_explained_and_resolved() {
     let told = story("stopped.sh");
-    let after = |mark: &str| told.split_once(mark).unwrap_or_else(|| panic!("no {mark:?} in\n{told}")).1;
+    let after =
+        |mark: &str| told.split_once(mark).unwrap_or_else(|| panic!("no {mark:?} in\n{told}")).1;
     let shown = after("$ ringdove siblings show cart");
     assert!(shown.contains("book, pen") && shown.contains("book, lamp"), "{told}");
-    assert!(after("$ ringdove get cart\n").contains("(exit code 4)"), "one value was asked for\n{told}");
+    assert!(
+        after("$ ringdove get cart\n").contains("(exit code 4)"),
+        "one value was asked for\n{told}"
+    );
     let resolved = after("$ ringdove siblings resolve");
     assert!(resolved.contains("$ ringdove get cart -r all\nbook, pen, lamp"), "{told}");
 }
