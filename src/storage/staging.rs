@@ -107,6 +107,16 @@ impl Staging {
         &self.places
     }
 
+    /// Begins a batch in the next segment unless `bytes` more fit into the open one where it is.
+    pub(super) fn keep_together(&mut self, segments: &Segments, bytes: u64) {
+        let room = segments.get(self.open.segment).map_or(self.segment_bytes, |file| file.len);
+        let fits = (self.open.end() + ALIGNMENT) as u64 + bytes <= u64::from(room);
+        let helps = (HEADER_BYTES + ALIGNMENT) as u64 + bytes <= u64::from(self.segment_bytes);
+        if !fits && helps {
+            self.move_last_record(self.open.bytes.len());
+        }
+    }
+
     /// Takes the record that begins at `start` out of the open batch, and into one at the start of
     /// the next segment. Gives where it begins now.
     fn move_last_record(&mut self, start: usize) -> usize {

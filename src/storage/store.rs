@@ -252,6 +252,13 @@ impl<D: Disk> Store<D> {
         self.synced
     }
 
+    /// Makes sure that what is staged next, up to `bytes` in the log, shares one batch. Without it, a
+    /// record that does not fit into what is left of a segment opens another batch. More than a
+    /// segment holds cannot be kept together.
+    pub fn keep_together(&mut self, bytes: u64) {
+        self.staging.keep_together(&self.segments, bytes);
+    }
+
     /// Puts an entry in the place of what the key had, and adds `dots` to the slot's clock, together.
     /// An entry without values and residual removes the key.
     pub fn stage_entry(&mut self, slot: Slot, key: &Key, dots: &[Dot], entry: Entry<Body>) {
