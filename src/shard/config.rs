@@ -70,6 +70,8 @@ pub struct ShardConfig {
     pub list_max: u32,
     /// Bytes of keys listed in one answer.
     pub list_bytes_max: usize,
+    /// Bytes of values read to explain one key. Values beyond that are shown by their dots alone.
+    pub look_bytes_max: u64,
 }
 
 impl Default for ShardConfig {
@@ -102,13 +104,13 @@ impl Default for ShardConfig {
             strips_per_round: 4_096,
             list_max: 10_000,
             list_bytes_max: 4 << 20,
+            look_bytes_max: 64 << 20,
         }
     }
 }
 
 impl ShardConfig {
     /// How long a request waits that asks for `timeout_ms`; 0 asks for the default.
-    #[allow(dead_code)]
     pub(super) fn timeout(&self, timeout_ms: u32) -> Duration {
         match timeout_ms {
             0 => self.timeout_default,

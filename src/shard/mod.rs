@@ -5,18 +5,61 @@
 //! Not here: sockets, threads, syncing (`server`), what is up and who owns what (`control`; a
 //! shard is told through a [`View`]).
 
-mod config;
-pub mod event;
-mod metrics;
+//!
+//! | file | what |
+//! |---|---|
+//! | `put`, `get`, `forward` | coordinating requests; sending them on to an owner |
+//! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
+//! | `copy`, `tally` | the own copy, and what is known of it without walking it |
+//! | `repair`, `hints`, `sync`, `page` | the three ways in which copies become equal |
+//! | `gather`, `inspect` | questions that take all members |
 
+mod config;
+mod copy;
+pub mod event;
+mod forward;
+mod gather;
+mod get;
+mod hints;
+mod inspect;
+mod loads;
+mod metrics;
+mod page;
+mod put;
+mod quorum;
+mod repair;
+mod reply;
+mod requests;
+mod sync;
+mod tally;
+mod unsynced;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ring::View;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::key::Key;
+use crate::ring::{MemberNumber, Slot, Token, View};
 use crate::storage::{Disk, Store, StoreError, SyncJob};
+use crate::wire::{Failure, FailureCode, Frame, Message};
+
+use hints::Hints;
+use loads::Loads;
+use reply::{Asker, Head};
+use requests::{Request, Requests};
+use sync::Sync;
+use tally::Tally;
+use unsynced::Unsynced;
 
 pub use config::ShardConfig;
 pub use event::{Effect, Event, Gathered, Now, Origin};
 pub use metrics::Metrics;
+
+/// What a request is told that was handed to another shard than its key's.
+const WRONG_SHARD: &str = "the request was handed to a shard that does not hold the key; nothing \
+    was done; this is a mistake of the node, please report it";
 
 /// One shard of one node.
 ///
@@ -26,9 +69,21 @@ pub use metrics::Metrics;
 pub struct Shard<D: Disk> {
     store: Store<D>,
     config: ShardConfig,
+    rng: ChaCha8Rng,
     now: Now,
     view: Option<View>,
+    /// Dots minted in this life, by slot. A fresh actor starts at 0.
+    counters: BTreeMap<Slot, u64>,
+    requests: Requests,
+    unsynced: Unsynced,
+    loads: Loads,
+    hints: Hints,
+    sync: Sync,
+    tally: Tally,
+    /// Where the next round of stripping residual contexts begins.
+    strip_from: Slot,
     metrics: Metrics,
+    effects: Vec<Effect>,
 }
 
 impl<D: Disk> Shard<D> {
@@ -38,32 +93,73 @@ impl<D: Disk> Shard<D> {
     /// When the configuration makes no sense.
     pub fn new(store: Store<D>, config: ShardConfig) -> Self {
         config.check();
-        Shard { store, config, now: Now::default(), view: None, metrics: Metrics::default() }
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed ^ config.life.rotate_left(16));
+        Shard {
+            now: Now::default(),
+            view: None,
+            counters: BTreeMap::new(),
+            requests: Requests::new(rng.random()),
+            unsynced: Unsynced::default(),
+            loads: Loads::default(),
+            hints: Hints::of(&store),
+            sync: Sync::default(),
+            tally: Tally::of(&store),
+            strip_from: sync::leading_slot(0),
+            metrics: Metrics::default(),
+            effects: Vec::new(),
+            store,
+            config,
+            rng,
+        }
     }
 
     /// Takes one event in, and adds what the shard wants on account of it.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        debug_assert!(now.elapsed >= self.now.elapsed, "time does not go back");
         self.now = now;
-        if let Event::View(view) = event {
-            self.view = Some(view);
+        match event {
+            Event::View(view) => self.on_view(view),
+            Event::Client(origin, frame) => self.on_client(origin, frame),
+            Event::Peer(from, frame) => self.on_peer(from, frame),
+            Event::LaneLost(member) => self.on_lane_lost(member),
+            Event::Synced(upto) => self.on_synced(upto),
+            Event::SyncFailed(why) => self.on_sync_failed(why),
+            Event::Read(ticket, result) => self.on_read(ticket, result),
+            Event::Tick => self.on_tick(),
         }
-        let _ = (effects, &self.config, self.now, &self.view);
+        effects.append(&mut self.effects);
     }
 
     /// Appends what was staged since the last flush, as one batch. The driver makes it durable, and
-    /// tells with [`Event::Synced`]. On an error it tells [`Event::SyncFailed`] instead.
+    /// tells with [`Event::Synced`]. On an error it tells [`Event::SyncFailed`] instead, once.
     pub fn flush(&mut self) -> Result<Option<SyncJob<D::Sync>>, StoreError> {
+        if self.store.poisoned().is_some() {
+            // What was staged before it failed will never be written; nothing new is.
+            return Ok(None);
+        }
         self.store.flush()
     }
 
     /// When the next [`Event::Tick`] is due, in terms of [`Now::elapsed`].
     pub fn next_deadline(&self) -> Option<Duration> {
-        None
+        let view = self.view.as_ref()?;
+        let hints = self.hints.next_retry(view, self.now.elapsed);
+        [self.requests.next_wake(), self.sync.next_round(), hints].into_iter().flatten().min()
     }
 
     /// What was counted so far.
     pub fn metrics(&self) -> Metrics {
-        self.metrics
+        Metrics {
+            hints_created: self.hints.created,
+            hints_delivered: self.hints.delivered,
+            hints_superseded: self.hints.superseded,
+            hints_pending: self.hints.pending(),
+            hint_bytes: self.hints.bytes(),
+            requests: self.requests.len() as u64,
+            request_bytes: self.requests.bytes(),
+            conflicts: self.tally.all_conflicts(),
+            ..self.metrics
+        }
     }
 
     /// The store, for who checks it from outside.
@@ -80,4 +176,229 @@ impl<D: Disk> Shard<D> {
     pub fn into_store(self) -> Store<D> {
         self.store
     }
+
+    fn on_client(&mut self, origin: Origin, frame: Frame) {
+        let (head, asker) = (Head::of(&frame), Asker::Client(origin));
+        match frame.message {
+            Message::Put(put) => self.on_put(asker, put),
+            Message::Get(get) => self.on_get(asker, get),
+            Message::Question(question) => self.on_question(origin, head, question),
+            Message::PutReply(_)
+            | Message::GetReply(_)
+            | Message::Failure(_)
+            | Message::Answer(_)
+            | Message::Store(_)
+            | Message::KeepHint(_)
+            | Message::Stored
+            | Message::Declined(_)
+            | Message::Fetch(_)
+            | Message::Fetched(_)
+            | Message::Summary(_)
+            | Message::SlotHashes(_)
+            | Message::Ask(_)
+            | Message::Page(_)
+            | Message::Inspect(_)
+            | Message::Inspected(_)
+            | Message::Count(_)
+            | Message::Counted(_) => {
+                let message = "clients send Put, Get and Question, nothing else; nothing was done";
+                self.refuse(asker, head.token, FailureCode::Refused, message);
+            }
+        }
+    }
+
+    fn on_peer(&mut self, from: MemberNumber, frame: Frame) {
+        let head = Head::of(&frame);
+        if !self.known(from) || !self.mine(head.slot) || !key_fits(head.slot, &frame.message) {
+            log::debug!("shard {}: a misplaced frame of member {from}", self.config.shard);
+            return;
+        }
+        match frame.message {
+            Message::Put(put) => self.on_put(Asker::Member(from, head.request), put),
+            Message::Get(get) => self.on_get(Asker::Member(from, head.request), get),
+            answer @ (Message::PutReply(_) | Message::GetReply(_) | Message::Failure(_)) => {
+                self.on_forwarded_reply(from, head, answer);
+            }
+            Message::Store(store) => self.on_store(from, head, store),
+            Message::KeepHint(hint) => self.on_keep_hint(from, head, hint),
+            Message::Stored => self.on_stored(from, head),
+            Message::Declined(_) => self.on_lost(from, head.request),
+            Message::Fetch(fetch) => self.on_fetch(from, head, fetch),
+            Message::Fetched(fetched) => self.on_fetched(from, head, fetched),
+            Message::Summary(summary) => self.on_summary(from, head, summary),
+            Message::SlotHashes(hashes) => self.on_slot_hashes(from, head, hashes),
+            Message::Ask(ask) => self.on_ask(from, head, ask),
+            Message::Page(page) => self.on_page(from, head, page),
+            Message::Inspect(inspect) => self.on_inspect(from, head, inspect),
+            Message::Inspected(inspected) => self.gather_inspected(head.request, from, inspected),
+            Message::Count(count) => self.on_count(from, head, count),
+            Message::Counted(counted) => {
+                self.gather_counted(head.request, from, head.slot.number(), counted);
+            }
+            // Clients ask these; between members they mean nothing.
+            Message::Question(_) | Message::Answer(_) => {}
+        }
+    }
+
+    fn on_view(&mut self, view: View) {
+        let before = self.view.replace(view);
+        self.sync_view();
+        let Some(before) = before else { return self.deliver_hints() };
+        // Who went down will not answer: that is a lane lost, for all that waits.
+        let went_down = |number: &MemberNumber| before.is_up(*number) && !self.is_up(*number);
+        let lost: Vec<MemberNumber> = before.peers.keys().copied().filter(went_down).collect();
+        for member in lost {
+            self.on_lane_lost(member);
+        }
+        self.deliver_hints();
+    }
+
+    /// Frames to a member may be lost: nothing that waits for it waits longer.
+    fn on_lane_lost(&mut self, member: MemberNumber) {
+        for id in self.requests.ids() {
+            self.on_lost(member, id);
+        }
+    }
+
+    /// A request will not be answered by this member.
+    fn on_lost(&mut self, from: MemberNumber, id: u64) {
+        match self.requests.take(id) {
+            None => {}
+            Some(Request::Put(put)) => self.put_lost(id, put, from),
+            Some(Request::Get(get)) => self.get_lost(id, get, from),
+            Some(Request::Forward(forward)) => self.forward_lost(id, forward, from),
+            Some(Request::Gather(gather)) => self.gather_lost(id, gather, from),
+            Some(Request::Delivery(delivery)) => self.hint_lost(id, delivery, from),
+            Some(Request::Exchange(exchange)) => self.exchange_lost(id, exchange, from),
+        }
+    }
+
+    fn on_stored(&mut self, from: MemberNumber, head: Head) {
+        match self.requests.take(head.request) {
+            None => {}
+            Some(Request::Put(put)) => self.put_stored(head.request, put, from),
+            Some(Request::Delivery(delivery)) => self.hint_stored(head.request, delivery, from),
+            Some(
+                other @ (Request::Get(_)
+                | Request::Forward(_)
+                | Request::Gather(_)
+                | Request::Exchange(_)),
+            ) => self.requests.restore(head.request, other),
+        }
+    }
+
+    fn on_fetched(&mut self, from: MemberNumber, head: Head, fetched: crate::wire::Fetched) {
+        match self.requests.take(head.request) {
+            None => {}
+            Some(Request::Get(get)) => self.get_fetched(head.request, get, from, fetched),
+            Some(other) => self.requests.restore(head.request, other),
+        }
+    }
+
+    fn on_forwarded_reply(&mut self, from: MemberNumber, head: Head, answer: Message) {
+        match self.requests.take(head.request) {
+            None => {}
+            Some(Request::Forward(forward)) => {
+                self.forward_answered(head.request, forward, from, answer);
+            }
+            Some(other) => self.requests.restore(head.request, other),
+        }
+    }
+
+    fn on_tick(&mut self) {
+        while let Some(id) = self.requests.due(self.now.elapsed) {
+            match self.requests.take(id) {
+                None => unreachable!("nothing is worked on between events"),
+                Some(Request::Put(put)) => self.put_woke(id, put),
+                Some(Request::Get(get)) => self.get_woke(id, get),
+                Some(Request::Forward(forward)) => self.forward_woke(id, forward),
+                Some(Request::Gather(gather)) => self.gather_woke(id, gather),
+                Some(Request::Delivery(delivery)) => self.hint_put_off(id, delivery),
+                Some(Request::Exchange(exchange)) => self.end_exchange(id, &exchange),
+            }
+        }
+        self.deliver_hints();
+        self.sync_tick();
+    }
+
+    /// Whether there is room for a request about a key, and it came to the right shard.
+    fn admit(&self, token: Token, bytes: usize) -> Result<(), Failure> {
+        if !self.mine(token.slot()) {
+            return Err(Failure::new(FailureCode::Refused, WRONG_SHARD));
+        }
+        self.admit_work(bytes)
+    }
+
+    /// Whether there is a ring, and room for a request that holds so many bytes.
+    fn admit_work(&self, bytes: usize) -> Result<(), Failure> {
+        if self.view.is_none() {
+            let message = "this node is in no ring yet; nothing was done; try again in a moment";
+            return Err(Failure::new(FailureCode::NotReady, message));
+        }
+        let (requests, held) = (self.requests.len(), self.requests.bytes());
+        if requests >= self.config.requests_max
+            || held + bytes as u64 > self.config.request_bytes_max
+            || self.unsynced.len() >= self.config.unsynced_max
+        {
+            let message = format!(
+                "this node has {requests} requests with {held} bytes under way, which is all it \
+                 takes; nothing was done; try again later, or through another node"
+            );
+            return Err(Failure::new(FailureCode::Overloaded, message));
+        }
+        Ok(())
+    }
+
+    /// Whether a slot lies in this shard.
+    fn mine(&self, slot: Slot) -> bool {
+        slot.shard(self.config.shards) == self.config.shard
+    }
+
+    fn me(&self) -> MemberNumber {
+        self.view.as_ref().expect("asked only with a ring").me
+    }
+
+    fn is_me(&self, member: MemberNumber) -> bool {
+        self.view.as_ref().is_some_and(|view| view.me == member)
+    }
+
+    fn is_up(&self, member: MemberNumber) -> bool {
+        self.view.as_ref().is_some_and(|view| view.is_up(member))
+    }
+
+    /// Whether a frame's sender is another member of the ring.
+    fn known(&self, member: MemberNumber) -> bool {
+        self.view
+            .as_ref()
+            .is_some_and(|view| view.me != member && view.ring.member(member).is_some())
+    }
 }
+
+/// Whether the key in a member's message lies in the slot that its frame names.
+fn key_fits(slot: Slot, message: &Message) -> bool {
+    let fits = |key: &Key| Token::of(key).slot() == slot;
+    match message {
+        Message::Put(put) => fits(&put.key),
+        Message::Get(get) => fits(&get.key),
+        Message::Store(store) => fits(&store.key),
+        Message::KeepHint(hint) => fits(&hint.key),
+        Message::Fetch(fetch) => fits(&fetch.key),
+        Message::Inspect(inspect) => fits(&inspect.key),
+        Message::PutReply(_)
+        | Message::GetReply(_)
+        | Message::Failure(_)
+        | Message::Question(_)
+        | Message::Answer(_)
+        | Message::Stored
+        | Message::Declined(_)
+        | Message::Fetched(_)
+        | Message::Summary(_)
+        | Message::SlotHashes(_)
+        | Message::Ask(_)
+        | Message::Page(_)
+        | Message::Inspected(_)
+        | Message::Count(_)
+        | Message::Counted(_) => true,
+    }
+}
+

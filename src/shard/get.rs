@@ -1,0 +1,425 @@
+//! Coordinating reads: ask as many owners as needed, join what they say, then repair who had less.
+//!
+//! The coordinator is an owner and counts itself. The others are told which dots it has, and send
+//! bytes for others only (digest reads). A late or lost owner is replaced by one not asked yet.
+//!
+//! Invariant: the answer shows one value per operation, and its context covers exactly what is shown
+//! and what that had replaced. Every answer that arrives, also after the reply, feeds repair.
+//! Not here: the join itself (`causality`), what repair sends (`repair`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::Shard;
+use super::loads::{Then, Values};
+use super::reply::{Asker, Head};
+use super::requests::Request;
+use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
+use crate::key::Key;
+use crate::ring::{MemberNumber, Token};
+use crate::storage::{Disk, Place};
+use crate::wire::{Decline, FailureCode, Fetch, Fetched, Get, GetReply, Message, Source};
+
+/// A read that this shard coordinates.
+#[derive(Debug)]
+pub(super) struct GetRequest {
+    /// `None` once answered.
+    asker: Option<Asker>,
+    token: Token,
+    key: Key,
+    needed: usize,
+    deadline: Duration,
+    patience: Duration,
+    /// The own entry as it was when the read began.
+    own: Entry<Place>,
+    /// Own dots whose bytes the disk does not give.
+    unreadable: BTreeSet<Dot>,
+    /// Owners asked that have not answered yet.
+    asked: BTreeSet<MemberNumber>,
+    /// Owners not asked yet.
+    spare: VecDeque<MemberNumber>,
+    /// What each owner says, this one included.
+    answers: BTreeMap<MemberNumber, Seen<()>>,
+    /// Bytes that are here already.
+    values: Values,
+    /// Whether own bytes are on their way from the disk.
+    loading: bool,
+}
+
+/// A read at level one that is answered from hints.
+#[derive(Debug)]
+pub(super) struct FromHints {
+    asker: Asker,
+    token: Token,
+    key: Key,
+    context: DotSet,
+}
+
+/// What can be shown of a joined answer, as far as the bytes are known.
+enum Showable {
+    /// These dots, and so many more are left out.
+    Dots(Vec<Dot>, usize),
+    /// First these bytes must be read from the own disk.
+    Load(Vec<(Dot, Place)>),
+    /// First this member must be asked for bytes again.
+    Refetch(MemberNumber),
+    /// Nobody gives the bytes of this dot.
+    Nowhere(Dot),
+}
+
+impl<D: Disk> Shard<D> {
+    /// A client's read, from the client or sent on by a member.
+    pub(super) fn on_get(&mut self, asker: Asker, get: Get) {
+        let token = Token::of(&get.key);
+        if let Err(failure) = self.admit(token, get.key.as_bytes().len()) {
+            return self.refuse(asker, token, failure.code, failure.message);
+        }
+        let owner = self.view.as_ref().is_some_and(|view| view.owns(token.slot()));
+        match (owner, get.forwarded) {
+            (true, _) => self.read_as_owner(asker, token, get),
+            (false, false) => self.forward_get(asker, get),
+            (false, true) => {
+                self.refuse(asker, token, FailureCode::NotReady, super::put::NOT_MINE);
+            }
+        }
+    }
+
+    fn read_as_owner(&mut self, asker: Asker, token: Token, get: Get) {
+        let view = self.view.as_ref().expect("admitted only with a ring");
+        let (slot, me) = (token.slot(), view.me);
+        let row = view.ring.row(slot);
+        let needed = get.level.needed(row.len());
+        let up = row.iter().filter(|owner| view.is_up(**owner)).count();
+        if needed == 0 || needed > up {
+            let message = format!(
+                "level {} needs {needed} of the key's {} owners, and this node reaches {up}; try a \
+                 lower level, or again when more nodes are back",
+                get.level,
+                row.len()
+            );
+            return self.refuse(asker, token, FailureCode::LevelNotMet, message);
+        }
+        let spare =
+            row.iter().copied().filter(|owner| *owner != me && view.is_up(*owner)).collect();
+        let own = self.copy_of(slot, &get.key);
+        let seen = Seen::of(&own.clone().map(|_, _| ()), self.store.clock(slot));
+        let timeout = self.config.timeout(get.timeout_ms);
+        let patience = timeout / self.config.patience_divisor;
+        let mut request = GetRequest {
+            asker: Some(asker),
+            token,
+            key: get.key,
+            needed,
+            deadline: self.now.elapsed + timeout,
+            patience,
+            own,
+            unreadable: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            spare,
+            answers: BTreeMap::from([(me, seen)]),
+            values: Values::new(),
+            loading: false,
+        };
+        self.metrics.gets += 1;
+        let id = self.requests.draw();
+        for _ in 1..needed {
+            self.ask_another(id, &mut request);
+        }
+        let bytes = request.key.as_bytes().len() as u64;
+        let wake = self.now.elapsed + patience;
+        self.requests.insert(id, wake, bytes, Request::Get(request));
+        if let Some(Request::Get(request)) = self.requests.take(id) {
+            self.advance_get(id, request);
+        }
+    }
+
+    /// Asks the next owner that is up.
+    fn ask_another(&mut self, id: u64, get: &mut GetRequest) {
+        while let Some(owner) = get.spare.pop_front() {
+            if self.view.as_ref().is_some_and(|view| view.is_up(owner)) {
+                return self.fetch_from(id, get, owner);
+            }
+        }
+    }
+
+    fn fetch_from(&mut self, id: u64, get: &mut GetRequest, owner: MemberNumber) {
+        let readable = get.own.dots().filter(|dot| !get.unreadable.contains(dot));
+        let have: BTreeSet<Dot> = readable.chain(get.values.keys().copied()).collect();
+        let fetch = Fetch { key: get.key.clone(), have: have.into_iter().collect() };
+        self.send(owner, Head::key(get.token, id), Message::Fetch(fetch));
+        get.asked.insert(owner);
+    }
+
+    /// A member wants to know what is held here.
+    pub(super) fn on_fetch(&mut self, from: MemberNumber, head: Head, fetch: Fetch) {
+        if !self.view.as_ref().is_some_and(|view| view.owns(head.slot)) {
+            return self.send(from, head, Message::Declined(Decline::NotMine));
+        }
+        if self.loads.len() >= self.config.loads_max {
+            return self.send(from, head, Message::Declined(Decline::Overloaded));
+        }
+        let entry = self.copy_of(head.slot, &fetch.key);
+        let clock = self.store.clock(head.slot).clone();
+        let mut room = self.config.frame_values_max;
+        let mut wanted = Vec::new();
+        for (dot, place) in entry.values() {
+            if !fetch.have.contains(dot) {
+                // What does not fit is listed without bytes; the asker asks again for the rest.
+                if u64::from(place.len) > room && !wanted.is_empty() {
+                    break;
+                }
+                room = room.saturating_sub(place.len.into());
+                wanted.push((*dot, *place));
+            }
+        }
+        self.load(wanted, Then::Fetched(from, head, clock, entry));
+    }
+
+    pub(super) fn send_fetched(
+        &mut self,
+        to: MemberNumber,
+        head: Head,
+        clock: DotSet,
+        entry: Entry<Place>,
+        mut values: Values,
+        whole: bool,
+    ) {
+        let message = if whole {
+            Message::Fetched(Fetched { clock, entry: entry.map(|dot, _| values.remove(&dot)) })
+        } else {
+            Message::Declined(Decline::Damaged)
+        };
+        self.send(to, head, message);
+    }
+
+    /// An owner says what it holds.
+    pub(super) fn get_fetched(
+        &mut self,
+        id: u64,
+        mut get: GetRequest,
+        from: MemberNumber,
+        fetched: Fetched,
+    ) {
+        if !get.asked.remove(&from) {
+            return self.requests.restore(id, Request::Get(get));
+        }
+        let Fetched { clock, entry } = fetched;
+        get.answers.insert(from, Seen::of(&entry.clone().map(|_, _| ()), &clock));
+        let mut bytes = 0;
+        entry.map(|dot, value| {
+            if let Some(value) = value {
+                bytes += value.bytes.len() as u64;
+                get.values.insert(dot, value);
+            }
+        });
+        self.requests.grow(id, bytes);
+        self.advance_get(id, get);
+    }
+
+    /// A member declined, or its lane broke.
+    pub(super) fn get_lost(&mut self, id: u64, mut get: GetRequest, from: MemberNumber) {
+        if get.asked.remove(&from) && get.asker.is_some() {
+            self.ask_another(id, &mut get);
+        }
+        self.advance_get(id, get);
+    }
+
+    /// Own bytes came from the disk.
+    pub(super) fn get_loaded(&mut self, id: u64, values: Values, whole: bool) {
+        let Some(request) = self.requests.take(id) else { return };
+        let Request::Get(mut get) = request else {
+            return self.requests.restore(id, request);
+        };
+        get.loading = false;
+        if !whole {
+            let missing = get.own.dots().filter(|dot| !values.contains_key(dot));
+            get.unreadable.extend(missing.filter(|dot| !get.values.contains_key(dot)));
+        }
+        let bytes = values.values().map(|value| value.bytes.len() as u64).sum();
+        get.values.extend(values);
+        self.requests.grow(id, bytes);
+        self.advance_get(id, get);
+    }
+
+    /// Patience or all time is over.
+    pub(super) fn get_woke(&mut self, id: u64, mut get: GetRequest) {
+        if self.now.elapsed >= get.deadline {
+            get.asked.clear();
+            get.spare.clear();
+            get.loading = false;
+            return self.advance_get(id, get);
+        }
+        if get.asker.is_some() {
+            self.ask_another(id, &mut get);
+        }
+        let wake = (self.now.elapsed + get.patience).min(get.deadline);
+        self.requests.rearm(id, wake);
+        self.advance_get(id, get);
+    }
+
+    /// Goes as far as what is known allows: reply, repair, or wait on.
+    fn advance_get(&mut self, id: u64, mut get: GetRequest) {
+        if get.loading {
+            return self.requests.restore(id, Request::Get(get));
+        }
+        if get.asker.is_some() && get.answers.len() >= get.needed {
+            let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
+            match self.showable(&get, &joined) {
+                Showable::Dots(dots, omitted) => self.reply_get(&mut get, &joined, &dots, omitted),
+                Showable::Load(wanted) => {
+                    get.loading = true;
+                    self.requests.restore(id, Request::Get(get));
+                    return self.load(wanted, Then::Get(id));
+                }
+                Showable::Refetch(member) => {
+                    if !get.asked.contains(&member) && self.now.elapsed < get.deadline {
+                        self.fetch_from(id, &mut get, member);
+                    }
+                }
+                Showable::Nowhere(dot) if get.spare.is_empty() && get.asked.is_empty() => {
+                    let message = format!(
+                        "value {dot} is here but cannot be read from this node's disk, and no other \
+                         owner that answered has it; the node's log says more"
+                    );
+                    self.fail_get(&mut get, FailureCode::Damaged, message);
+                }
+                Showable::Nowhere(_) => self.ask_another(id, &mut get),
+            }
+        }
+        if !get.asked.is_empty() {
+            return self.requests.restore(id, Request::Get(get));
+        }
+        if get.asker.is_some() {
+            let message = format!(
+                "{} of {} owners answered in time; a read changes nothing; try a lower level, or \
+                 again when more nodes are back",
+                get.answers.len(),
+                get.needed
+            );
+            self.fail_get(&mut get, FailureCode::LevelNotMet, message);
+        }
+        self.requests.remove(id);
+        self.repair(get.token, get.key, get.answers, get.own, get.values);
+    }
+
+    /// Which of the joined values can be shown now, or what is missing first.
+    fn showable(&self, get: &GetRequest, joined: &Seen<()>) -> Showable {
+        let own = |dot: &Dot| get.own.value(*dot).filter(|_| !get.unreadable.contains(dot));
+        let (mut room, mut shown, mut wanted) = (self.config.frame_values_max, vec![], vec![]);
+        for (index, dot) in joined.dots().enumerate() {
+            let size = match (get.values.get(&dot), own(&dot)) {
+                (Some(value), _) => value.bytes.len() as u64,
+                (None, Some(place)) => {
+                    wanted.push((dot, *place));
+                    u64::from(place.len)
+                }
+                (None, None) => {
+                    let holder = get.answers.iter().find(|(member, seen)| {
+                        !self.is_me(**member) && seen.dots().any(|theirs| theirs == dot)
+                    });
+                    return holder
+                        .map_or(Showable::Nowhere(dot), |(member, _)| Showable::Refetch(*member));
+                }
+            };
+            if size > room && index > 0 {
+                wanted.retain(|(other, _)| *other != dot);
+                break;
+            }
+            room = room.saturating_sub(size);
+            shown.push(dot);
+        }
+        if wanted.is_empty() {
+            let omitted = joined.values.len() - shown.len();
+            Showable::Dots(shown, omitted)
+        } else {
+            Showable::Load(wanted)
+        }
+    }
+
+    fn reply_get(&mut self, get: &mut GetRequest, joined: &Seen<()>, dots: &[Dot], omitted: usize) {
+        let Some(asker) = get.asker.take() else { return };
+        let values: Vec<(Dot, Value)> =
+            dots.iter().filter_map(|dot| Some((*dot, get.values.get(dot)?.clone()))).collect();
+        let context = if omitted == 0 { joined.context.clone() } else { written_with(&values) };
+        let reply = GetReply {
+            values: one_per_operation(values),
+            omitted: u16::try_from(omitted).unwrap_or(u16::MAX),
+            context: self.seal(&get.key, &context),
+            answered: u8::try_from(get.answers.len()).unwrap_or(u8::MAX),
+            needed: u8::try_from(get.needed).unwrap_or(u8::MAX),
+            source: Source::Owners,
+        };
+        self.reply(asker, get.token, Message::GetReply(reply));
+    }
+
+    fn fail_get(&mut self, get: &mut GetRequest, code: FailureCode, message: String) {
+        if let Some(asker) = get.asker.take() {
+            self.refuse(asker, get.token, code, message);
+        }
+    }
+
+    fn seal(&self, key: &Key, context: &DotSet) -> bytes::Bytes {
+        let view = self.view.as_ref().expect("admitted only with a ring");
+        seal_context(&view.ring.secret, key, context).into()
+    }
+
+    /// A read at level one when no owner can be reached.
+    pub(super) fn get_from_hints(&mut self, asker: Asker, get: Get) {
+        let token = Token::of(&get.key);
+        let hinted = self.hinted(&get.key);
+        let from_hints = FromHints { asker, token, key: get.key, context: hinted.context };
+        self.metrics.gets += 1;
+        self.load(hinted.values, Then::FromHints(from_hints));
+    }
+
+    pub(super) fn reply_from_hints(&mut self, read: FromHints, values: Values, whole: bool) {
+        let FromHints { asker, token, key, context } = read;
+        if !whole {
+            let message = "a hint for the key cannot be read from this node's disk";
+            return self.refuse(asker, token, FailureCode::Damaged, message);
+        }
+        let mut room = self.config.frame_values_max;
+        let total = values.len();
+        let fits = values.into_iter().enumerate().take_while(|(index, (_, value))| {
+            let fits = *index == 0 || value.bytes.len() as u64 <= room;
+            room = room.saturating_sub(value.bytes.len() as u64);
+            fits
+        });
+        let values: Vec<(Dot, Value)> = fits.map(|(_, value)| value).collect();
+        let omitted = total - values.len();
+        let context = if omitted == 0 { context } else { written_with(&values) };
+        let reply = GetReply {
+            values: one_per_operation(values),
+            omitted: u16::try_from(omitted).unwrap_or(u16::MAX),
+            context: self.seal(&key, &context),
+            answered: 0,
+            needed: 1,
+            source: Source::Hints,
+        };
+        self.reply(asker, token, Message::GetReply(reply));
+    }
+}
+
+/// What covers these values and what they had replaced, and nothing else: for each what its own
+/// writer was told, see `Rule::PutContext`.
+fn written_with(values: &[(Dot, Value)]) -> DotSet {
+    let mut context = DotSet::EMPTY;
+    for (dot, value) in values {
+        context.union(&value.meta.context);
+        context.insert(*dot);
+    }
+    context
+}
+
+/// Two dots of one operation are two attempts at one write: people are shown the first.
+fn one_per_operation(mut values: Vec<(Dot, Value)>) -> Vec<(Dot, Value)> {
+    let mut shown = BTreeSet::new();
+    values.retain(|(_, value)| value.meta.operation == 0 || shown.insert(value.meta.operation));
+    values
+}
+
+/// A delta that says again what was written, exactly as it was.
+pub(super) fn as_written(dot: Dot, value: Value) -> Delta<Value> {
+    let context = value.meta.context.clone();
+    Delta::put(dot, value, context)
+}

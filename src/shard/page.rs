@@ -1,0 +1,321 @@
+//! The exchange about one slot: what a page says, and what the asker makes of it.
+//!
+//! A page lists all entries of a stretch of the slot, in (token, key) order, and the answerer's clock
+//! at that moment: what the clock covers and the page does not list is gone. The asker joins the
+//! stretch, entry by entry, and goes on after it. Only with the last page it adopts the clock that
+//! the answerer had when the exchange *began*: all that clock speaks of has been in some page. What
+//! a page's clock covers above that stays in the residual contexts of the stretch's entries.
+//!
+//! When the slot fits into one page, clock and entries are adopted in one batch, and no residual
+//! context is needed in between.
+//!
+//! An entry whose lacking values do not fit into a frame is not paged: its values are sent one by
+//! one, as they were once written, and the exchange ends there. The next round finds it smaller.
+//!
+//! Invariant: a page counts only for the exchange, in the life, that asked for it, and once: values
+//! were left out of it because *that* asker had them. A page that leaves out others is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Shard;
+use super::copy::bodies;
+use super::get::as_written;
+use super::loads::{Then, Values};
+use super::reply::Head;
+use super::requests::Request;
+use super::sync::Exchange;
+use crate::causality::{Delta, Dot, DotSet, Entry, Value};
+use crate::key::Key;
+use crate::ring::{MemberNumber, Slot, Token};
+use crate::rules::{Rule, holds};
+use crate::storage::{Body, Disk, Place, Position};
+use crate::wire::{Ask, Message, Page, Reason, Store};
+
+/// What an entry takes in a page and in a batch besides its key, dots and values, generously.
+const ENTRY_OVERHEAD: u64 = 128;
+/// What a dot takes, generously.
+const DOT_BYTES: u64 = 32;
+
+/// A page whose values are being read.
+#[derive(Debug)]
+pub(super) struct Drafted {
+    to: MemberNumber,
+    head: Head,
+    page: Page,
+    entries: Vec<(Key, Entry<Place>)>,
+}
+
+/// Values of one entry on their way to a peer, one by one.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    to: MemberNumber,
+    slot: Slot,
+    key: Key,
+}
+
+/// What the next page holds.
+struct Stretch {
+    entries: Vec<(Key, Entry<Place>)>,
+    wanted: Vec<(Dot, Place)>,
+    /// Whether the slot goes on after it.
+    more: bool,
+    /// The next entry, when it is too large for any page.
+    too_large: Option<(Key, Vec<(Dot, Place)>)>,
+}
+
+impl<D: Disk> Shard<D> {
+    /// A peer pulls a slot.
+    pub(super) fn on_ask(&mut self, from: MemberNumber, head: Head, ask: Ask) {
+        let slot = head.slot;
+        let both =
+            |view: &crate::ring::View| view.owns(slot) && view.ring.row(slot).contains(&from);
+        if !self.view.as_ref().is_some_and(both) || self.loads.len() >= self.config.loads_max {
+            return;
+        }
+        let clock = self.store.clock(slot).clone();
+        let Ask { nonce, clock: theirs, after, began } = ask;
+        let began = began.unwrap_or_else(|| clock.clone());
+        let stretch = self.stretch(slot, after.as_ref(), &theirs);
+        if let (true, Some((key, values))) = (stretch.entries.is_empty(), stretch.too_large) {
+            return self.load(values, Then::Push(Pushed { to: from, slot, key }));
+        }
+        let last = stretch.entries.last().map(|(key, _)| key.clone());
+        let upto = if stretch.more { last } else { None };
+        let page = Page { nonce, clock, began, after, upto, entries: Vec::new() };
+        let drafted = Drafted { to: from, head, page, entries: stretch.entries };
+        self.load(stretch.wanted, Then::Page(drafted));
+    }
+
+    /// As many entries after `after` as make a page for an asker with this clock.
+    fn stretch(&self, slot: Slot, after: Option<&Key>, theirs: &DotSet) -> Stretch {
+        let after = after.map(position);
+        let (mut entries, mut wanted) = (Vec::new(), Vec::new());
+        let (mut more, mut too_large, mut used) = (false, None, 0);
+        for ((_, key), entry) in self.store.walk(slot, after.as_ref()) {
+            let lacking = entry.values().iter().filter(|(dot, _)| !theirs.contains(*dot));
+            let lacking: Vec<(Dot, Place)> = lacking.copied().collect();
+            let bytes: u64 = lacking.iter().map(|(_, place)| u64::from(place.len)).sum();
+            if bytes > self.config.frame_values_max && lacking.len() > 1 {
+                (more, too_large) = (true, Some((key, self.first_frames(lacking))));
+                break;
+            }
+            let dots = DOT_BYTES * entry.values().len() as u64;
+            let size = ENTRY_OVERHEAD + key.as_bytes().len() as u64 + dots + bytes;
+            if used + size > self.config.page_bytes && !entries.is_empty() {
+                more = true;
+                break;
+            }
+            used += size;
+            entries.push((key, entry));
+            wanted.extend(lacking);
+        }
+        Stretch { entries, wanted, more, too_large }
+    }
+
+    /// As many of these values as are sent on account of one ask.
+    fn first_frames(&self, lacking: Vec<(Dot, Place)>) -> Vec<(Dot, Place)> {
+        let mut room = 2 * self.config.frame_values_max;
+        let fits = lacking.into_iter().enumerate().take_while(|(index, (_, place))| {
+            let fits = *index == 0 || u64::from(place.len) <= room;
+            room = room.saturating_sub(place.len.into());
+            fits
+        });
+        fits.map(|(_, value)| value).collect()
+    }
+
+    /// The values of a page are there.
+    pub(super) fn send_page(&mut self, drafted: Drafted, mut values: Values, whole: bool) {
+        let Drafted { to, head, mut page, entries } = drafted;
+        if !whole {
+            // A page without a value that the asker lacks would say that it is gone.
+            return;
+        }
+        let filled =
+            entries.into_iter().map(|(key, entry)| (key, entry.map(|dot, _| values.remove(&dot))));
+        page.entries = filled.collect();
+        self.send(to, head, Message::Page(page));
+    }
+
+    /// Values of an entry that is too large for a page are there.
+    pub(super) fn push(&mut self, pushed: Pushed, values: Values) {
+        let Pushed { to, slot, key } = pushed;
+        let token = Token::of(&key);
+        debug_assert_eq!(token.slot(), slot, "a walk gives keys of its slot");
+        for (dot, value) in values {
+            let delta = as_written(dot, value);
+            let store = Store { key: key.clone(), delta, reason: Reason::Repair };
+            let id = self.requests.draw();
+            self.send(to, Head::key(token, id), Message::Store(store));
+        }
+    }
+
+    /// A page came in. It is used only by the exchange that asked for it.
+    pub(super) fn on_page(&mut self, from: MemberNumber, head: Head, page: Page) {
+        let asked = self.take_exchange(from, head, &page);
+        if asked.is_none() && holds(Rule::AnswerNonce) {
+            return;
+        }
+        let fit = self.fits(head.slot, &page);
+        if fit {
+            self.absorb(head.slot, &page);
+            self.metrics.pages += 1;
+        }
+        let Some(mut exchange) = asked else { return };
+        match page.upto {
+            Some(upto) if fit => {
+                exchange.after = Some(upto);
+                exchange.began = Some(page.began);
+                self.ask_on(head.request, exchange);
+            }
+            Some(_) | None => {
+                self.metrics.slots_synced += u64::from(fit);
+                self.end_exchange(head.request, &exchange);
+            }
+        }
+    }
+
+    fn take_exchange(&mut self, from: MemberNumber, head: Head, page: &Page) -> Option<Exchange> {
+        let taken = self.requests.take(head.request)?;
+        match taken {
+            Request::Exchange(exchange)
+                if exchange.peer == from
+                    && exchange.slot == head.slot
+                    && exchange.nonce == page.nonce
+                    && exchange.after == page.after
+                    && exchange.began.as_ref().is_none_or(|began| *began == page.began) =>
+            {
+                Some(exchange)
+            }
+            other => {
+                self.requests.restore(head.request, other);
+                None
+            }
+        }
+    }
+
+    /// Whether a page is one for this copy. One that is not comes from a peer that is mistaken, or
+    /// that lost its memory while the exchange went on.
+    fn fits(&self, slot: Slot, page: &Page) -> bool {
+        let (after, upto) = (page.after.as_ref().map(position), page.upto.as_ref().map(position));
+        let positions: Vec<Position> = page.entries.iter().map(|(key, _)| position(key)).collect();
+        let in_order = positions.is_sorted_by(|a, b| a < b)
+            && positions.first().is_none_or(|first| after.as_ref().is_none_or(|at| first > at))
+            && positions.last().is_none_or(|last| upto.as_ref().is_none_or(|at| last <= at))
+            && upto.as_ref().is_none_or(|upto| after.as_ref().is_none_or(|after| upto > after))
+            && positions.iter().all(|(token, _)| token.slot() == slot);
+        let clock = self.store.clock(slot);
+        let left_out_known = page.entries.iter().all(|(key, entry)| {
+            let own = self.copy_of(slot, key);
+            entry.values().iter().all(|(dot, value)| {
+                value.is_some() || clock.contains(*dot) || own.residual().contains(*dot)
+            })
+        });
+        let owned = self.view.as_ref().is_some_and(|view| view.owns(slot));
+        owned
+            && in_order
+            && page.began.is_within(&page.clock)
+            && self.store.poisoned().is_none()
+            && (left_out_known || !holds(Rule::AnswerNonce))
+    }
+
+    /// Joins a page into the own copy of the slot.
+    fn absorb(&mut self, slot: Slot, page: &Page) {
+        let last = page.upto.is_none();
+        let whole_slot = last && page.after.is_none() && page.began == page.clock;
+        if !holds(Rule::AdoptLast) {
+            self.adopt(slot, &page.began);
+        }
+        if whole_slot {
+            self.store.keep_together(self.room_for(slot, page));
+        }
+        let (after, upto) = (page.after.as_ref().map(position), page.upto.as_ref().map(position));
+        let own = self.store.walk(slot, after.as_ref()).map(|(at, _)| at);
+        let own = own.take_while(|at| upto.as_ref().is_none_or(|upto| at <= upto));
+        let own: Vec<Key> = own.map(|(_, key)| key).collect();
+        let listed: BTreeSet<&Key> = page.entries.iter().map(|(key, _)| key).collect();
+        for (key, entry) in &page.entries {
+            self.absorb_entry(slot, key, entry, &page.clock, whole_slot);
+        }
+        for key in own.iter().filter(|key| !listed.contains(key)) {
+            self.absorb_entry(slot, key, &Entry::default(), &page.clock, whole_slot);
+        }
+        if last {
+            self.adopt(slot, &page.began);
+            for key in self.tally.residues_of(slot) {
+                self.strip(slot, &key);
+            }
+        }
+    }
+
+    /// Joins one entry of a page. When the page's clock is adopted in the same batch, it need not go
+    /// into the residual context.
+    fn absorb_entry(
+        &mut self,
+        slot: Slot,
+        key: &Key,
+        theirs: &Entry<Option<Value>>,
+        page_clock: &DotSet,
+        adopted: bool,
+    ) {
+        let mut context = page_clock.clone();
+        context.union(theirs.residual());
+        let (mut values, mut kept) = (Vec::new(), Vec::new());
+        for (dot, value) in theirs.values() {
+            match value {
+                Some(value) => values.push((*dot, value.clone())),
+                None => kept.push(*dot),
+            }
+        }
+        let delta = Delta { values, kept, deleted: None, context };
+        if !adopted {
+            self.apply(slot, key, delta);
+            return;
+        }
+        let before = self.copy_of(slot, key);
+        let count = before.values().len();
+        let mut residual = before.residual().clone();
+        residual.union(theirs.residual());
+        let mut clock = self.store.clock(slot).clone();
+        let mut entry = before.clone().map(|_, place| Body::Kept(place));
+        let applied = entry.apply(&mut clock, bodies(delta));
+        let residual = residual.stripped_by(&clock);
+        let changed = !applied.dots.is_empty()
+            || !applied.added.is_empty()
+            || !applied.dropped.is_empty()
+            || residual != *before.residual();
+        if changed {
+            let entry = Entry::from_parts(entry.values().to_vec(), residual);
+            self.put_entry(slot, key, count, &applied.dots, entry);
+        }
+    }
+
+    /// How many bytes of a batch a page may take, generously.
+    fn room_for(&self, slot: Slot, page: &Page) -> u64 {
+        let dots = |set: &DotSet| {
+            let runs: usize = set.rows().map(|(_, runs)| 1 + runs.run_count()).sum();
+            DOT_BYTES * runs as u64
+        };
+        let value = |value: &Option<Value>| {
+            value.as_ref().map_or(0, |value| {
+                let meta = value.meta.writer.len() as u64 + dots(&value.meta.context);
+                ENTRY_OVERHEAD + meta + value.bytes.len() as u64
+            })
+        };
+        let mut own: BTreeMap<Key, u64> = BTreeMap::new();
+        for ((_, key), entry) in self.store.walk(slot, None) {
+            let size = dots(entry.residual()) + DOT_BYTES * 2 * entry.values().len() as u64;
+            own.insert(key, size);
+        }
+        for (key, entry) in &page.entries {
+            let brought: u64 = entry.values().iter().map(|(_, v)| DOT_BYTES * 2 + value(v)).sum();
+            *own.entry(key.clone()).or_default() += brought + dots(entry.residual());
+        }
+        let entries =
+            own.iter().map(|(key, size)| ENTRY_OVERHEAD + key.as_bytes().len() as u64 + size);
+        entries.sum::<u64>() + ENTRY_OVERHEAD + dots(&page.began)
+    }
+}
+
+fn position(key: &Key) -> Position {
+    (Token::of(key), key.clone())
+}

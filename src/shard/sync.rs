@@ -1,0 +1,309 @@
+//! Slot sync: owners compare fingerprints of their clocks, and pull the slots that differ.
+//!
+//! ```text
+//! each round, with the next peer that is up and shares partitions:
+//!   Summary     per partition one fingerprint ─▶
+//!               ◀─ SlotHashes  per slot one, for partitions that differ
+//!   Ask         for slots that differed in the round before as well ─▶
+//!               ◀─ Page, see `page`
+//! ```
+//!
+//! Whoever asks pulls; the peer pulls in rounds of its own. A slot is pulled only when it differed
+//! in two rounds running, so that writes under way cause no traffic. (Goncalves et al.,
+//! *DottedDB*, 2017, for clocks instead of Merkle trees.)
+//!
+//! Invariant: at most one exchange per slot, a bounded number at a time, each given up when it makes
+//! no progress. An exchange lives in memory: it ends with the life that began it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use siphasher::sip::SipHasher24;
+
+use super::Shard;
+use super::reply::Head;
+use super::requests::Request;
+use crate::causality::DotSet;
+use crate::key::Key;
+use crate::ring::{MemberNumber, Ring, Slot, View};
+use crate::storage::Disk;
+use crate::wire::{Ask, Message, SlotHashes, Summary};
+
+/// A slot being pulled from a peer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) peer: MemberNumber,
+    pub(super) slot: Slot,
+    /// Drawn for this exchange; pages repeat it.
+    pub(super) nonce: u64,
+    /// Where the last page ended.
+    pub(super) after: Option<Key>,
+    /// The peer's clock when the exchange began.
+    pub(super) began: Option<DotSet>,
+}
+
+/// What the shard remembers between rounds.
+#[derive(Debug, Default)]
+pub(super) struct Sync {
+    /// When the next round begins. `None` before the first view.
+    next_round: Option<Duration>,
+    /// The peer of the last round.
+    last_peer: Option<MemberNumber>,
+    /// The ring that `shared` is made from.
+    ring: Option<Arc<Ring>>,
+    /// Places of the partitions that this node and a peer both own.
+    shared: BTreeMap<MemberNumber, Vec<usize>>,
+    rounds: BTreeMap<(MemberNumber, u16), Round>,
+    /// Slots to be pulled, and from whom.
+    queue: BTreeMap<Slot, MemberNumber>,
+    /// Slots being pulled.
+    under_way: BTreeSet<Slot>,
+}
+
+/// The last round with one peer, for one class of slots.
+#[derive(Debug, Default)]
+struct Round {
+    request: u64,
+    differed_before: BTreeSet<Slot>,
+    differ_now: BTreeSet<Slot>,
+}
+
+impl Sync {
+    /// When the next round begins.
+    pub(super) fn next_round(&self) -> Option<Duration> {
+        self.next_round.filter(|_| !self.shared.is_empty())
+    }
+
+    /// Takes note of who shares which partitions.
+    fn learn(&mut self, view: &View) {
+        if self.ring.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.ring)) {
+            return;
+        }
+        self.shared.clear();
+        self.queue.clear();
+        for (index, partition) in view.ring.partitions.iter().enumerate() {
+            if partition.row.contains(&view.me) {
+                for member in partition.row.iter().filter(|member| **member != view.me) {
+                    self.shared.entry(*member).or_default().push(index);
+                }
+            }
+        }
+        self.ring = Some(view.ring.clone());
+    }
+
+    /// The next peer in turn that is up.
+    fn next_peer(&self, view: &View) -> Option<MemberNumber> {
+        let up = || self.shared.keys().copied().filter(|member| view.is_up(*member));
+        up().find(|member| Some(*member) > self.last_peer).or_else(|| up().next())
+    }
+}
+
+/// The classes of slots that two nodes tell apart: the larger of their shard counts.
+pub(super) fn classes(own_shards: u16, view: &View, peer: MemberNumber) -> u16 {
+    own_shards.max(view.peers.get(&peer).map_or(1, |peer| peer.shards)).max(1)
+}
+
+/// A slot whose frames lead to the shard of this class, at either side.
+pub(super) fn leading_slot(class: u16) -> Slot {
+    Slot::new(class).expect("there are fewer shards than slots")
+}
+
+impl<D: Disk> Shard<D> {
+    /// The classes that this shard answers for towards a peer.
+    pub(super) fn own_classes(&self, classes: u16) -> impl Iterator<Item = u16> + use<D> {
+        let (shard, shards) = (self.config.shard, self.config.shards);
+        (0..classes).filter(move |class| class % shards == shard)
+    }
+
+    pub(super) fn sync_view(&mut self) {
+        let Some(view) = &self.view else { return };
+        self.sync.learn(view);
+        if self.sync.next_round.is_none() {
+            self.arm_sync();
+        }
+    }
+
+    fn arm_sync(&mut self) {
+        let interval = self.config.sync_interval;
+        let wait = interval / 2 + interval.mul_f64(self.rng.random::<f64>());
+        self.sync.next_round = Some(self.now.elapsed + wait);
+    }
+
+    /// Begins a round if one is due.
+    pub(super) fn sync_tick(&mut self) {
+        if self.sync.next_round.is_none_or(|at| at > self.now.elapsed) {
+            return;
+        }
+        self.arm_sync();
+        if self.store.poisoned().is_some() {
+            return;
+        }
+        self.strip_some();
+        let Some(view) = self.view.clone() else { return };
+        let Some(peer) = self.sync.next_peer(&view) else { return };
+        self.sync.last_peer = Some(peer);
+        self.metrics.sync_rounds += 1;
+        let classes = classes(self.config.shards, &view, peer);
+        for class in self.own_classes(classes) {
+            self.begin_round(&view, peer, class, classes);
+        }
+    }
+
+    fn begin_round(&mut self, view: &View, peer: MemberNumber, class: u16, classes: u16) {
+        let request = self.requests.draw();
+        let round = self.sync.rounds.entry((peer, class)).or_default();
+        round.request = request;
+        round.differed_before = std::mem::take(&mut round.differ_now);
+        let shared = self.sync.shared.get(&peer).into_iter().flatten();
+        let partitions = shared.map(|index| {
+            let first = view.ring.partitions[*index].first;
+            (first, self.partition_fingerprint(&view.ring, *index, class, classes))
+        });
+        let summary = Summary { class, classes, partitions: partitions.collect() };
+        self.send(peer, Head::slot(leading_slot(class), request), Message::Summary(summary));
+    }
+
+    /// A hash of the clocks of a partition's slots of one class. Empty clocks do not take part.
+    fn partition_fingerprint(&self, ring: &Ring, index: usize, class: u16, classes: u16) -> u64 {
+        let mut hasher = SipHasher24::new();
+        for (slot, fingerprint) in self.slot_hashes(ring, index, class, classes) {
+            hasher.write_u16(slot.number().to_le());
+            hasher.write_u64(fingerprint.to_le());
+        }
+        hasher.finish()
+    }
+
+    fn slot_hashes<'a>(
+        &'a self,
+        ring: &'a Ring,
+        index: usize,
+        class: u16,
+        classes: u16,
+    ) -> impl Iterator<Item = (Slot, u64)> + 'a {
+        let slots = ring.slots_of(index).filter(move |slot| slot.shard(classes) == class);
+        let hashed = slots.map(|slot| (slot, self.store.clock_fingerprint(slot)));
+        hashed.filter(|(_, fingerprint)| *fingerprint != 0)
+    }
+
+    /// The place of the partition that begins at `first`, if `from` and this node both own it.
+    fn shared_with(&self, from: MemberNumber, view: &View, first: Slot) -> Option<usize> {
+        let index = view.ring.partition_index(first);
+        let partition = &view.ring.partitions[index];
+        let both = partition.row.contains(&from) && partition.row.contains(&view.me);
+        (partition.first == first && both).then_some(index)
+    }
+
+    /// A peer begins a round: says which slots differ where partitions do.
+    pub(super) fn on_summary(&mut self, from: MemberNumber, head: Head, summary: Summary) {
+        let Some(view) = self.view.clone() else { return };
+        let Summary { class, classes, partitions: theirs } = summary;
+        if !self.answers_for(class, classes) {
+            return;
+        }
+        let (mut slots, mut partitions) = (Vec::new(), Vec::new());
+        for (first, fingerprint) in theirs {
+            let Some(index) = self.shared_with(from, &view, first) else { continue };
+            if self.partition_fingerprint(&view.ring, index, class, classes) != fingerprint {
+                slots.extend(self.slot_hashes(&view.ring, index, class, classes));
+                partitions.push(first);
+            }
+        }
+        if !partitions.is_empty() {
+            let hashes = SlotHashes { slots, partitions, class, classes };
+            self.send(from, head, Message::SlotHashes(hashes));
+        }
+    }
+
+    /// Whether a class of slots lies in this shard wholly.
+    pub(super) fn answers_for(&self, class: u16, classes: u16) -> bool {
+        classes.is_power_of_two()
+            && classes >= self.config.shards
+            && class < classes
+            && class % self.config.shards == self.config.shard
+    }
+
+    /// The peer says which slots it has: those that differ now and did so before are pulled.
+    pub(super) fn on_slot_hashes(&mut self, from: MemberNumber, head: Head, hashes: SlotHashes) {
+        let Some(view) = self.view.clone() else { return };
+        let SlotHashes { slots, partitions, class, classes } = hashes;
+        let theirs: BTreeMap<Slot, u64> = slots.into_iter().collect();
+        if !self.answers_for(class, classes) {
+            return;
+        }
+        let mut differ = BTreeSet::new();
+        for index in partitions.iter().filter_map(|first| self.shared_with(from, &view, *first)) {
+            let slots = view.ring.slots_of(index).filter(|slot| slot.shard(classes) == class);
+            differ.extend(slots.filter(|slot| {
+                let theirs = theirs.get(slot).copied().unwrap_or(0);
+                // There is nothing to pull from a peer that has nothing.
+                theirs != 0 && theirs != self.store.clock_fingerprint(*slot)
+            }));
+        }
+        let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
+        if round.request != head.request {
+            return;
+        }
+        for slot in differ.intersection(&round.differed_before) {
+            if !self.sync.under_way.contains(slot) {
+                self.sync.queue.entry(*slot).or_insert(from);
+            }
+        }
+        round.differ_now = differ;
+        self.pull_more();
+    }
+
+    /// Begins exchanges for queued slots, as many as may be under way.
+    fn pull_more(&mut self) {
+        while self.sync.under_way.len() < self.config.asks_max {
+            let Some((slot, peer)) = self.sync.queue.pop_first() else { return };
+            let up = self.view.as_ref().is_some_and(|view| view.is_up(peer));
+            if !up || self.store.poisoned().is_some() {
+                continue;
+            }
+            self.sync.under_way.insert(slot);
+            let nonce = self.rng.random();
+            let exchange = Exchange { peer, slot, nonce, after: None, began: None };
+            let id = self.requests.draw();
+            let wake = self.now.elapsed + self.config.ask_timeout;
+            self.ask(id, &exchange);
+            self.requests.insert(id, wake, 0, Request::Exchange(exchange));
+        }
+    }
+
+    fn ask(&mut self, id: u64, exchange: &Exchange) {
+        let ask = Ask {
+            nonce: exchange.nonce,
+            clock: self.store.clock(exchange.slot).clone(),
+            after: exchange.after.clone(),
+            began: exchange.began.clone(),
+        };
+        self.metrics.asks += 1;
+        self.send(exchange.peer, Head::slot(exchange.slot, id), Message::Ask(ask));
+    }
+
+    /// A page was applied and there are more.
+    pub(super) fn ask_on(&mut self, id: u64, exchange: Exchange) {
+        self.ask(id, &exchange);
+        self.requests.rearm(id, self.now.elapsed + self.config.ask_timeout);
+        self.requests.restore(id, Request::Exchange(exchange));
+    }
+
+    /// An exchange is done, or given up until another round.
+    pub(super) fn end_exchange(&mut self, id: u64, exchange: &Exchange) {
+        self.requests.remove(id);
+        self.sync.under_way.remove(&exchange.slot);
+        self.pull_more();
+    }
+
+    /// The lane to a member broke.
+    pub(super) fn exchange_lost(&mut self, id: u64, exchange: Exchange, from: MemberNumber) {
+        if exchange.peer == from {
+            self.end_exchange(id, &exchange);
+        } else {
+            self.requests.restore(id, Request::Exchange(exchange));
+        }
+    }
+}
