@@ -62,7 +62,7 @@ async fn greet(mut stream: TcpStream, hello: &Hello) -> Result<Opened, String> {
 }
 
 async fn greeting(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Greeting, String> {
-    let mut chunk = [0; 4096];
+    let mut chunk = vec![0; 4096];
     loop {
         let frame = wire::split_raw(buffer).map_err(|error| error.to_string())?;
         if let Some((header, body)) = frame {

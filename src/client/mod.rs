@@ -34,6 +34,8 @@ mod error;
 mod permits;
 mod pool;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::{Pin, pin};

@@ -59,7 +59,8 @@ impl Pool {
             return Ok(connection);
         }
         let first = self.current().next;
-        let (connection, at) = self.dial_round(first).await?;
+        // Boxed, since dialling is rare and its future large: every request's future holds this one.
+        let (connection, at) = Box::pin(self.dial_round(first)).await?;
         let connection = Arc::new(connection);
         let mut current = self.current();
         current.connection = Some(Arc::clone(&connection));

@@ -10,15 +10,15 @@
 //! one and cancels in the other) this file decides. Not here: the data plane, which never waits but
 //! in its own poll.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::{FutureExt, StreamExt};
+use futures_lite::StreamExt;
 use thiserror::Error;
 
 #[cfg(not(any(feature = "rt-async-std", feature = "rt-smol")))]
@@ -166,12 +166,12 @@ impl From<TimedOut> for io::Error {
 
 /// Waits for a future, but no longer than `limit`. When both are due the future wins.
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
-    let ended = async { Ok(future.await) };
-    let over = async {
-        sleep(limit).await;
-        Err(TimedOut)
-    };
-    ended.or(over).await
+    let (mut future, mut over) = (pin!(future), pin!(sleep(limit)));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => over.as_mut().poll(context).map(|()| Err(TimedOut)),
+    })
+    .await
 }
 
 /// The addresses behind `host:port`; the host may be a name. Asks the system, on a blocking thread.
