@@ -205,6 +205,13 @@ pub(super) struct Sent {
     _permit: Permit,
 }
 
+impl Sent {
+    /// The connection that carries it.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
 impl Future for Sent {
     type Output = Result<Message, Lost>;
 

@@ -54,8 +54,8 @@ use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{Epoch, Slot, Token};
 use crate::server::rt;
 use crate::wire::{
-    Answer, Basis, Frame, Get, Hello, Level, Message, NAME_BYTES_MAX, Outcome, Purpose, Put,
-    Question, Welcome,
+    Answer, Basis, Failure, FailureCode, Frame, Get, Hello, Level, Message, NAME_BYTES_MAX,
+    Outcome, Purpose, Put, Question, Welcome,
 };
 use connection::{Lost, NotSent, Sent};
 use pool::Pool;
@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// Sends a `Put`, `Get` or `Question` and waits for its reply. A read whose connection breaks is
-    /// asked again elsewhere.
+    /// asked again elsewhere, and so is whatever a node refused because it is not ready.
     pub async fn submit(&self, message: Message) -> Result<Message, ClientError> {
         let (mut frame, terms) = self.prepare(message)?;
         let deadline = Instant::now() + terms.timeout;
@@ -172,9 +172,15 @@ impl Client {
         loop {
             let sent = within(deadline, self.send(&mut frame, deadline)).await;
             let sent = sent.unwrap_or(Err(ClientError::Timeout { after: terms.timeout }))?;
+            let connection = Arc::clone(sent.connection());
             tries -= 1;
             match sent.await {
                 Err(Lost::Broken(_) | Lost::Protocol(_)) if terms.write.is_none() && tries > 0 => {}
+                Ok(Message::Failure(Failure { code: FailureCode::NotReady, .. }))
+                    if self.pool.len() > 1 && tries > 0 =>
+                {
+                    self.pool.leave(&connection);
+                }
                 ended => return terms.outcome(ended),
             }
         }

@@ -68,6 +68,11 @@ impl Pool {
         Ok(connection)
     }
 
+    /// Uses this connection no more. Requests under way on it end as they would have.
+    pub(super) fn leave(&self, left: &Arc<Connection>) {
+        self.current().connection.take_if(|connection| Arc::ptr_eq(connection, left));
+    }
+
     /// Tries every endpoint once, in order from `first`. A node that serves is better than one that
     /// does not yet; but one that does not can at least say what it waits for.
     async fn dial_round(&self, first: usize) -> Result<(Connection, usize), ClientError> {

@@ -320,6 +320,35 @@ fn a_read_under_a_broken_connection_is_asked_elsewhere() {
 }
 
 #[test]
+fn what_a_node_that_is_not_ready_refuses_is_asked_elsewhere() {
+    let not_ready = |node: &mut Node| {
+        let request = node.request();
+        let failure = Failure::new(FailureCode::NotReady, "still founding");
+        node.reply(&request, Message::Failure(failure));
+    };
+    let (first, script) = serving(not_ready);
+    let (second, other) = serving(|node| {
+        for _ in 0..2 {
+            let request = node.request();
+            node.reply(&request, put_reply(Outcome::Ok));
+        }
+    });
+    let client = connect(&[&first, &second]).expect("let in");
+    block_on(client.put(&key("ann"), "tea").send())
+        .expect("refused without effect, done elsewhere");
+    block_on(client.put(&key("ann"), "tea").send()).expect("it stays there");
+    script.join().expect("the script ran");
+    other.join().expect("the script ran");
+
+    let (only, script) = serving(not_ready);
+    let client = connect(&[&only]).expect("let in");
+    let error = block_on(client.put(&key("ann"), "tea").send()).expect_err("there is no other");
+    assert!(error.to_string().contains("still founding"), "{error}");
+    assert!(error.retryable() && !error.may_have_applied());
+    script.join().expect("the script ran");
+}
+
+#[test]
 fn a_write_after_a_broken_connection_goes_elsewhere() {
     let (first, script) = serving(|_| ());
     let (second, other) = serving(|node| {

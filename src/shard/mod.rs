@@ -401,4 +401,3 @@ fn key_fits(slot: Slot, message: &Message) -> bool {
         | Message::Counted(_) => true,
     }
 }
-
