@@ -6,12 +6,15 @@
 //! syncer reports the batch's [`SyncJob`] done. (Bitcask, Sheehy and Smith 2010, for the index in
 //! memory; the write-ahead log is never written twice.)
 //!
+#![doc = include_str!("format.md")]
+//!
 //! Invariant: after a crash the store holds every synced batch whole, then a prefix of the later
 //! ones, and nothing else. A clock and the entries beside it change in one batch.
 //! Not here: what a delta does to an entry (`causality`, called by `shard`), and who waits for a sync.
 
 mod batch;
 mod disk;
+mod dump;
 mod index;
 mod memory;
 mod record;
@@ -23,6 +26,7 @@ mod store;
 pub use disk::{
     DirectoryError, Disk, DiskRead, FileName, Notes, RealDisk, RealSync, SyncHandle, Ticket,
 };
+pub use dump::dump;
 pub use memory::{Fault, MemoryDisk, MemorySync};
 pub use store::{
     Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, Store, StoreError,

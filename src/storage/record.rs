@@ -33,6 +33,8 @@
 //! known is refused by name, never skipped: skipping it would lose what a later release wrote.
 //! Not here: which records share a batch, and what they do to the index.
 
+use std::fmt;
+
 use super::{Body, HintId, Place};
 use crate::causality::{Actor, Delta, Dot, DotSet, Entry, Value};
 use crate::fields::{Malformed, Reader, WriteFields};
@@ -91,6 +93,15 @@ pub(super) enum BadRecord {
     Malformed(Malformed),
     /// A later release wrote them.
     Unknown(String),
+}
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadRecord::Malformed(why) => write!(f, "{why}"),
+            BadRecord::Unknown(what) => write!(f, "{what}, which this release does not know"),
+        }
+    }
 }
 
 impl From<Malformed> for BadRecord {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod oracle;
 
 use oracle::{Writer, state};

@@ -7,7 +7,9 @@ use rand::{RngExt, SeedableRng};
 use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{Slot, Token};
-use ringdove::storage::{Body, HintId, MemoryDisk, Place, ReadResult, Store};
+use ringdove::storage::{
+    Body, Disk, HintId, MemoryDisk, Place, ReadResult, RealDisk, Store, Ticket,
+};
 
 /// A key's values and residual context.
 type Held = (Vec<(Dot, Value)>, DotSet);
@@ -20,22 +22,40 @@ pub struct State {
     pub hints: BTreeMap<HintId, (u16, u16, Vec<u8>, Delta<Value>)>,
 }
 
+/// A disk that may make reads wait.
+pub trait TestDisk: Disk {
+    /// The reads that are due, with what came of them.
+    fn due(&mut self) -> Vec<(Ticket, Result<Vec<u8>, String>)>;
+}
+
+impl TestDisk for MemoryDisk {
+    fn due(&mut self) -> Vec<(Ticket, Result<Vec<u8>, String>)> {
+        self.take_due_reads()
+    }
+}
+
+impl TestDisk for RealDisk {
+    fn due(&mut self) -> Vec<(Ticket, Result<Vec<u8>, String>)> {
+        Vec::new()
+    }
+}
+
 /// Reads a value, and completes the read if the disk made it wait.
-pub fn read(store: &mut Store<MemoryDisk>, place: Place) -> Value {
+pub fn read<D: TestDisk>(store: &mut Store<D>, place: Place) -> Value {
     match store.read(place).expect("readable") {
         ReadResult::Now(value) => value,
         ReadResult::Later(ticket) => {
-            let due = store.disk_mut().take_due_reads();
+            let due = store.disk_mut().due();
             assert_eq!(due.len(), 1);
             let (done, bytes) = due.into_iter().next().expect("one read was asked for");
             assert_eq!(done, ticket);
-            Store::<MemoryDisk>::decode(&bytes.expect("read")).expect("a value")
+            Store::<D>::decode(&bytes.expect("read")).expect("a value")
         }
     }
 }
 
 /// Everything in a store, by walking and reading it.
-pub fn state(store: &mut Store<MemoryDisk>) -> State {
+pub fn state<D: TestDisk>(store: &mut Store<D>) -> State {
     let mut state = State::default();
     let slots: Vec<Slot> = store.slots().collect();
     let mut keys = 0;
