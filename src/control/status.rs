@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::liveness::{Ignored, Liveness, fork_alarm};
+use super::liveness::{Ignored, Known, Liveness, fork_alarm};
 use super::{Control, Now, Phase};
-use crate::ring::{Member, MemberNumber, Ring, SLOTS};
+use crate::ring::{Member, MemberNumber, Partition, Ring, SLOTS};
 use crate::wire::datagram::Card;
 use crate::wire::{MemberLine, PartitionShown, RingShown, Status};
 
@@ -38,7 +38,7 @@ impl Control {
         };
         let ring = &liveness.ring;
         let name = |owner: &MemberNumber| name_of(liveness, *owner);
-        let partition = |(index, partition): (usize, &crate::ring::Partition)| PartitionShown {
+        let partition = |(index, partition): (usize, &Partition)| PartitionShown {
             first: partition.first.number(),
             slots: ring.slots_of(index).count() as u16,
             owners: partition.row.iter().map(name).collect(),
@@ -236,7 +236,7 @@ fn shape(ring: &Ring, tally: &Tally) -> Option<String> {
     })
 }
 
-fn known_sentences(known: &super::liveness::Known, now: Now) -> Vec<String> {
+fn known_sentences(known: &Known, now: Now) -> Vec<String> {
     let (name, addr) = (&known.name, known.addr);
     let mut sentences = Vec::new();
     if !known.up {

@@ -1,0 +1,331 @@
+//! The bytes of datagrams and of the control file: frozen ones, changed ones, and rubbish.
+//!
+//! `RINGDOVE_WRITE_VECTORS=1 cargo test --test control` writes the frozen files anew; the difference is
+//! then there to be reviewed, and a change to a released format is wrong however it came about.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use data_encoding::HEXLOWER;
+use proptest::prelude::*;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use ringdove::causality::Secret;
+use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Ignored, Moved};
+use ringdove::ring::{ClusterId, Epoch, NodeId};
+use ringdove::wire::datagram::{
+    Beat, Card, Datagram, Hello, MAX_DATAGRAM, MAX_NAME, MAX_SEEDS_SHOWN, MAX_SHARDS, Stage,
+};
+
+use super::net::{Net, addr, seconds};
+
+fn card() -> Card {
+    Card {
+        id: NodeId(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
+        name: "anna".to_owned(),
+        addr: addr(0),
+        zone: "east".to_owned(),
+        copies: 3,
+        seeds: 0x1122_3344_5566_7788,
+        share: Secret(*b"0123456789abcdef"),
+    }
+}
+
+fn hello(stage: Stage) -> Datagram {
+    let seeds = "10.0.0.1:7400, 10.0.0.2:7400".to_owned();
+    let (answer, round, at, boot, life) = (false, 7, addr(1), 3, 0xfeed);
+    Datagram::Hello(Hello { answer, round, at, boot, life, card: card(), stage, seeds })
+}
+
+fn beat() -> Beat {
+    Beat {
+        seq: 300,
+        cluster: ClusterId(0xc1),
+        from: card().id,
+        to: NodeId(2),
+        boot: 3,
+        life: 0xfeed,
+        hears_you: true,
+        epoch: Epoch(1),
+        ring: 0xdead_beef,
+        shards: 2,
+        name: "anna".to_owned(),
+        addr: "[2001:db8::1]:7400".parse().expect("an address"),
+        log: vec![70_000, 5],
+    }
+}
+
+fn samples() -> Vec<(&'static str, Datagram)> {
+    let (cluster, proposal, ring) = (ClusterId(0xc1), 0xabc, 0xdead_beef);
+    vec![
+        ("hello-gathering", hello(Stage::Gathering)),
+        ("hello-voted", hello(Stage::Voted { proposal, ring })),
+        ("hello-doubting", hello(Stage::Doubting)),
+        ("hello-founded", hello(Stage::Founded { cluster, proposal, ring })),
+        ("probe", Datagram::Probe(beat())),
+        ("ack", Datagram::Ack(Beat { hears_you: false, log: Vec::new(), ..beat() })),
+    ]
+}
+
+/// A state with everything in it: what a founder has on its disk after its cluster is founded.
+fn state() -> ControlState {
+    let mut net = Net::cluster(1, 2);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let mut state = net.nodes[0].disk.clone();
+    state.moved = vec![Moved { id: NodeId(9), addr: addr(9), boot: 4 }];
+    state
+}
+
+/// Bytes in hex with what can be read in them, after a line of the header.
+fn annotate(name: &str, bytes: &[u8]) -> String {
+    let (header, body) = bytes.split_at(12);
+    let mut text =
+        format!("# {name}\n{}  # magic, version, crc32c\n# MessagePack\n", HEXLOWER.encode(header));
+    for row in body.chunks(16) {
+        let letter = |byte: &u8| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '.' };
+        let seen: String = row.iter().map(letter).collect();
+        writeln!(text, "{:<32}  # {seen}", HEXLOWER.encode(row)).expect("a string grows");
+    }
+    text
+}
+
+fn frozen(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let file = format!("tests/vectors/datagram/{name}.txt");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("RINGDOVE_WRITE_VECTORS").is_some() {
+        std::fs::write(&path, annotate(name, bytes)).expect("written");
+    }
+    let text = std::fs::read_to_string(&path).expect("a frozen file");
+    let digits = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    HEXLOWER.decode(digits.collect::<String>().as_bytes()).expect("hex")
+}
+
+#[test]
+fn datagrams_keep_their_bytes() {
+    for (name, datagram) in samples() {
+        let bytes = datagram.encode();
+        let frozen = frozen(name, &bytes);
+        assert_eq!(HEXLOWER.encode(&bytes), HEXLOWER.encode(&frozen), "{name} changed its bytes");
+        assert_eq!(Datagram::decode(&frozen), Ok(datagram), "{name}");
+    }
+}
+
+#[test]
+fn the_control_file_keeps_its_bytes() {
+    // Of the frozen bytes only the reading is fixed: what was written once is read for ever.
+    let bytes = frozen("control-state", &state().encode());
+    let read = ControlState::decode(&bytes).expect("a state");
+    assert_eq!(read.encode(), bytes);
+    assert_eq!(read.vote.map(|vote| vote.ring()), read.ring);
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        assert!(ControlState::decode(&changed).is_err(), "byte {at} does not matter");
+        assert!(ControlState::decode(&bytes[..at]).is_err(), "the end does not matter");
+    }
+}
+
+#[test]
+fn the_largest_datagrams_fit() {
+    let long = "é".repeat(MAX_NAME / 2);
+    let far = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("an address");
+    let (big, id) = (u64::MAX, NodeId(u128::MAX));
+    let card = Card {
+        id,
+        name: long.clone(),
+        addr: far,
+        zone: long.clone(),
+        copies: u8::MAX,
+        seeds: big,
+        share: Secret([255; 16]),
+    };
+    let stage = Stage::Founded { cluster: ClusterId(big), proposal: big, ring: big };
+    let seeds = "s".repeat(MAX_SEEDS_SHOWN);
+    let (answer, round, at, boot, life) = (true, big, far, big, big);
+    let hello = Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds });
+    let beat = Datagram::Probe(Beat {
+        seq: big,
+        cluster: ClusterId(big),
+        from: id,
+        to: id,
+        boot: big,
+        life: big,
+        hears_you: true,
+        epoch: Epoch(u32::MAX),
+        ring: big,
+        shards: MAX_SHARDS,
+        name: long,
+        addr: far,
+        log: vec![big; usize::from(MAX_SHARDS)],
+    });
+    for datagram in [hello, beat] {
+        let bytes = datagram.encode();
+        assert!(bytes.len() <= MAX_DATAGRAM);
+        assert_eq!(Datagram::decode(&bytes), Ok(datagram));
+    }
+}
+
+/// Datagrams whose checksum is right and whose fields are not.
+#[test]
+fn fields_beyond_their_limits_are_refused() {
+    let names = |name: String| Datagram::Probe(Beat { name, ..beat() });
+    let shards = |shards| Datagram::Ack(Beat { shards, ..beat() });
+    let log = |len| Datagram::Ack(Beat { log: vec![1; len], ..beat() });
+    let copies = |copies| match hello(Stage::Gathering) {
+        Datagram::Hello(hello) => {
+            let card = Card { copies, ..hello.card.clone() };
+            Datagram::Hello(Hello { card, ..hello })
+        }
+        other @ (Datagram::Probe(_) | Datagram::Ack(_)) => other,
+    };
+    for (fine, wrong) in [
+        (names("n".repeat(MAX_NAME)), names("n".repeat(MAX_NAME + 1))),
+        (shards(64), shards(0)),
+        (shards(1), shards(3)),
+        (shards(2), shards(128)),
+        (log(64), log(65)),
+        (copies(1), copies(0)),
+    ] {
+        assert_eq!(Datagram::decode(&fine.encode()), Ok(fine));
+        assert!(Datagram::decode(&wrong.encode()).is_err(), "{wrong:?}");
+    }
+}
+
+/// A header over any body.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut bytes = b"RDOV\x01\0\0\0".to_vec();
+    bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..1400)) {
+        let _ = Datagram::decode(&bytes);
+        let _ = Datagram::decode(&sealed(&bytes));
+        let _ = ControlState::decode(&bytes);
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(which in 0usize..6, at: prop::sample::Index, bit in 0u8..8) {
+        let (_, datagram) = samples().swap_remove(which);
+        let mut bytes = datagram.encode();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(Datagram::decode(&bytes).is_err());
+        // With the checksum made right it may be another datagram, and nothing worse.
+        let _ = Datagram::decode(&sealed(&bytes[12..]));
+    }
+}
+
+/// Whatever comes in, in whatever stage, the machine goes on as it would have without it.
+#[test]
+fn strange_datagrams_stop_nobody() {
+    let mut random = ChaCha8Rng::seed_from_u64(16);
+    let mut net = Net::new(16);
+    net.add_all(3, &[0, 1, 2]);
+    net.start(0);
+    net.start(1);
+    for round in 0..400 {
+        if round == 200 {
+            net.start(2);
+        }
+        let place = usize::from(random.random_bool(0.5));
+        let bytes = if random.random_bool(0.5) {
+            let (_, datagram) = samples().swap_remove(random.random_range(0..6));
+            let mut body = datagram.encode().split_off(12);
+            for _ in 0..random.random_range(0..3) {
+                let at = random.random_range(0..body.len());
+                body[at] ^= 1 << random.random_range(0..8);
+            }
+            sealed(&body)
+        } else {
+            (0..random.random_range(0..1300)).map(|_| random.random()).collect()
+        };
+        net.step(place, Event::Datagram(addr(60), bytes));
+        net.run(0.05);
+    }
+    assert!(net.run_until(seconds(5.0), Net::settled));
+    net.assert_one_cluster();
+    let ignored = net.machine(0).ignored();
+    assert!(ignored.get(&Ignored::Malformed).is_some_and(|count| *count > 20), "{ignored:?}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_words() {
+    let fine = ControlConfig {
+        name: "n1".to_owned(),
+        advertise: addr(0),
+        zone: String::new(),
+        seeds: vec!["10.0.0.1:7400".to_owned(), " Node-2.test:7400 ".to_owned()],
+        copies: 3,
+        shards: 2,
+    };
+    let state = ControlState::new(&mut ChaCha8Rng::seed_from_u64(1));
+    let refusal = |config: ControlConfig| {
+        let refused = Control::new(config, state.clone(), 1).err();
+        refused.map(|error| error.to_string())
+    };
+    assert_eq!(refusal(fine.clone()), None);
+    let seeds = |seed: &str| ControlConfig { seeds: vec![seed.to_owned()], ..fine.clone() };
+    let anywhere = "0.0.0.0:7400".parse().expect("an address");
+    for (config, words) in [
+        (ControlConfig { name: String::new(), ..fine.clone() }, "1 to 64 bytes"),
+        (ControlConfig { name: "n".repeat(65), ..fine.clone() }, "1 to 64 bytes"),
+        (ControlConfig { name: "a\nb".to_owned(), ..fine.clone() }, "control characters"),
+        (ControlConfig { copies: 0, ..fine.clone() }, "copies"),
+        (ControlConfig { shards: 3, ..fine.clone() }, "power of two"),
+        (ControlConfig { advertise: anywhere, ..fine.clone() }, "--advertise"),
+        (seeds("10.0.0.1"), "HOST:PORT"),
+        (seeds("10.0.0.1:0"), "HOST:PORT"),
+        (seeds("10.0.0.1:99999"), "HOST:PORT"),
+        (seeds("http://a:7400"), "HOST:PORT"),
+        (seeds("::1:7400"), "HOST:PORT"),
+        (seeds(":7400"), "HOST:PORT"),
+        (seeds("bücher.test:7400"), "HOST:PORT"),
+        (
+            ControlConfig { seeds: (1..300).map(|n| format!("h:{n}")).collect(), ..fine.clone() },
+            "at most",
+        ),
+    ] {
+        let said = refusal(config.clone());
+        assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{config:?}: {said:?}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_the_boot_counter_is_on_the_disk() {
+    let config = ControlConfig {
+        name: "n1".to_owned(),
+        advertise: addr(0),
+        zone: String::new(),
+        seeds: vec![addr(0).to_string(), addr(1).to_string()],
+        copies: 3,
+        shards: 1,
+    };
+    let state = ControlState::new(&mut ChaCha8Rng::seed_from_u64(1));
+    let mut machine = Control::new(config, state, 1).expect("a fine configuration");
+    let mut effects = Vec::new();
+    let hello = hello(Stage::Gathering).encode();
+    for tick in 0..20 {
+        machine.step(
+            seconds(f64::from(tick)),
+            Event::Datagram(addr(1), hello.clone()),
+            &mut effects,
+        );
+    }
+    let persists: Vec<(u64, u64)> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Persist(number, state) => (*number, state.boot),
+            other => panic!("{other:?} came too early"),
+        })
+        .collect();
+    assert_eq!(persists, [(1, 1)]);
+    machine.step(seconds(21.0), Event::PersistFailed(1, "no space".to_owned()), &mut effects);
+    assert!(machine.status_part().waiting.contains("no space"));
+    effects.clear();
+    machine.step(seconds(30.0), Event::Persisted(1), &mut effects);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Datagram(..))), "{effects:?}");
+}

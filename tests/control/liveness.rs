@@ -1,0 +1,223 @@
+//! Members know each other's whereabouts, and who answers.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+use ringdove::control::{Effect, Event, Ignored};
+use ringdove::ring::MemberNumber;
+
+use super::net::{Net, addr, seconds};
+
+#[test]
+fn a_restart_finds_its_place_again() {
+    for seed in 0..20 {
+        let mut net = Net::cluster(seed, 3);
+        assert!(net.run_until(seconds(10.0), Net::settled));
+        let before: Vec<_> = (0..3).map(|node| net.ring_of(node)).collect();
+        // All at once, then one by one; the seed lists are gone, and not needed.
+        for groups in [vec![vec![0, 1, 2]], vec![vec![0], vec![1], vec![2]]] {
+            for group in groups {
+                group.iter().for_each(|node| net.kill(*node));
+                net.run(5.0);
+                group.iter().for_each(|node| net.nodes[*node].config.seeds.clear());
+                group.iter().for_each(|node| net.start(*node));
+                assert!(net.run_until(seconds(4.0), Net::settled), "seed {seed}");
+            }
+        }
+        let after: Vec<_> = (0..3).map(|node| net.ring_of(node)).collect();
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn a_member_is_down_when_it_is_silent_and_up_when_it_is_back() {
+    for seed in 0..20 {
+        let mut net = Net::cluster(seed, 5);
+        assert!(net.run_until(seconds(10.0), Net::settled));
+        net.kill(4);
+        assert!(net.run_until(seconds(2.5), Net::settled), "seed {seed}: found down");
+        let status = net.machine(0).status_part();
+        assert_eq!(status.health, "degraded");
+        assert_eq!((status.members, status.members_up), (5, 4));
+        assert_eq!(status.survives, 0);
+        assert!(status.sentences.iter().any(|line| line.contains("n5 (10.0.0.5:7400) is down")));
+        net.start(4);
+        assert!(net.run_until(seconds(2.5), Net::settled), "seed {seed}: found up");
+        let status = net.machine(0).status_part();
+        assert_eq!((status.health.as_str(), status.survives), ("healthy", 1));
+    }
+}
+
+#[test]
+fn a_link_that_works_one_way_only_does_not_count() {
+    let mut net = Net::cluster(9, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    net.cut.insert((0, 1));
+    net.run(6.0);
+    let sees = |net: &Net, from: usize, to: usize| {
+        let id = net.machine(to).id();
+        let view = net.nodes[from].view.as_ref().expect("founded");
+        view.is_up(view.ring.member_by_id(id).expect("a member").number)
+    };
+    assert!(!sees(&net, 0, 1) && !sees(&net, 1, 0));
+    assert!(sees(&net, 0, 2) && sees(&net, 2, 0) && sees(&net, 1, 2) && sees(&net, 2, 1));
+    net.cut.clear();
+    assert!(net.run_until(seconds(3.0), Net::settled));
+}
+
+#[test]
+fn a_paused_node_accuses_nobody() {
+    for seed in 0..30 {
+        let mut net = Net::cluster(seed, 5);
+        assert!(net.run_until(seconds(10.0), Net::settled));
+        let pause = net.random.random_range(0.3..60.0);
+        net.nodes[0].paused = net.now + seconds(pause);
+        net.nodes.iter_mut().for_each(|node| node.said.clear());
+        net.run(pause - 0.001);
+        net.run(2.0);
+        assert!(net.settled(), "seed {seed}: back after {pause} s");
+        let accused = net.nodes[0].said.iter().any(|line| line.contains("is down"));
+        assert!(!accused, "seed {seed}: {:?}", net.nodes[0].said);
+        for node in &net.nodes[1..] {
+            let accusations = node.said.iter().filter(|line| line.contains("is down")).count();
+            assert!(accusations <= 1, "seed {seed}: {:?}", node.said);
+        }
+    }
+}
+
+#[test]
+fn loss_of_a_tenth_flaps_nobody() {
+    let mut net = Net::cluster(10, 5);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    net.weather.loss = 0.1;
+    net.nodes.iter_mut().for_each(|node| node.said.clear());
+    net.run(120.0);
+    let accusations: Vec<&String> = net
+        .nodes
+        .iter()
+        .flat_map(|node| &node.said)
+        .filter(|line| line.contains("is down"))
+        .collect();
+    assert!(accusations.len() <= 2, "{accusations:?}");
+}
+
+#[test]
+fn splits_heal() {
+    for seed in 0..10 {
+        let mut net = Net::cluster(seed, 5);
+        assert!(net.run_until(seconds(10.0), Net::settled));
+        for (a, b) in [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)] {
+            net.cut.extend([(a, b), (b, a)]);
+        }
+        net.run(4.0);
+        let [small, large] = [0, 4].map(|node| net.machine(node).status_part());
+        assert_eq!((small.health.as_str(), large.health.as_str()), ("unavailable", "unavailable"));
+        assert_eq!((small.members_up, large.members_up), (2, 3));
+        // Every side has a leader of its own: it drives, and drives nothing without a majority.
+        assert_ne!(net.machine(0).leader(), None);
+        net.cut.clear();
+        assert!(net.run_until(seconds(3.0), Net::settled));
+        let leaders: BTreeSet<_> = (0..5).map(|node| net.machine(node).leader()).collect();
+        assert_eq!(leaders, BTreeSet::from([Some(MemberNumber(1))]));
+    }
+}
+
+#[test]
+fn a_member_that_moved_is_found_again() {
+    let mut net = Net::cluster(11, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    net.kill(2);
+    net.run(3.0);
+    let new = addr(77);
+    (net.nodes[2].addr, net.nodes[2].config.advertise) = (new, new);
+    net.nodes[2].config.name = "moved".to_owned();
+    net.start(2);
+    assert!(net.run_until(seconds(3.0), Net::settled));
+    assert!(net.nodes[0].routes.iter().any(|route| route.addr == new));
+    let lines = net.machine(0).members();
+    assert!(lines.iter().any(|line| line.addr == new.to_string() && line.name == "moved"));
+    // Who restarts later still knows where it went, although it is silent then.
+    net.run(1.0);
+    net.kill(0);
+    net.start(0);
+    net.run(0.2);
+    assert!(net.nodes[0].routes.iter().any(|route| route.addr == new));
+}
+
+#[test]
+fn a_cluster_that_moved_as_a_whole_is_found_through_names() {
+    let mut net = Net::new(12);
+    net.add_all(3, &[]);
+    for (place, node) in net.nodes.iter_mut().enumerate() {
+        node.config.seeds = ["a.test:1", "b.test:1", "c.test:1"].map(str::to_owned).to_vec();
+        net.names.insert(node.config.seeds[place].clone(), vec![addr(place)]);
+    }
+    (0..3).for_each(|node| net.start(node));
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    (0..3).for_each(|node| net.kill(node));
+    for place in 0..3 {
+        let new = addr(place + 100);
+        (net.nodes[place].addr, net.nodes[place].config.advertise) = (new, new);
+        let name = net.nodes[place].config.seeds[place].clone();
+        net.names.insert(name, vec![new]);
+    }
+    (0..3).for_each(|node| net.start(node));
+    assert!(net.run_until(seconds(20.0), Net::settled));
+    net.assert_one_cluster();
+}
+
+#[test]
+fn another_clusters_heartbeats_change_nothing() {
+    let mut net = Net::cluster(13, 2);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    // Another cluster, that believes its second member to be where ours is.
+    let mut other = Net::cluster(14, 2);
+    assert!(other.run_until(seconds(10.0), Net::settled));
+    other.kill(1);
+    let before = net.machine(1).members();
+    let mut strays = Vec::new();
+    for _ in 0..20 {
+        let mut effects = Vec::new();
+        let now = other.now - other.nodes[0].born + seconds(0.7);
+        other.now += seconds(0.7);
+        let machine = other.nodes[0].machine.as_mut().expect("running");
+        machine.step(now, Event::Tick, &mut effects);
+        strays.extend(effects.into_iter().filter_map(|effect| match effect {
+            Effect::Datagram(_, bytes) => Some(bytes),
+            Effect::Persist(..)
+            | Effect::Resolve(_)
+            | Effect::Publish(_)
+            | Effect::Dial(_)
+            | Effect::Log(..) => None,
+        }));
+    }
+    assert!(strays.len() >= 10);
+    let heard = net.nodes[1].said.len();
+    for bytes in &strays {
+        net.step(1, Event::Datagram(addr(50), bytes.clone()));
+    }
+    let foreign = net.machine(1).ignored().get(&Ignored::Foreign).copied().unwrap_or_default();
+    assert!(foreign >= 10, "{foreign}");
+    assert_eq!(net.nodes[1].said.len(), heard + 1, "said once");
+    let after = net.machine(1).members();
+    let names = |lines: &[ringdove::wire::MemberLine]| -> Vec<(String, String)> {
+        lines.iter().map(|line| (line.id.clone(), line.addr.clone())).collect()
+    };
+    assert_eq!(names(&before), names(&after));
+    let status = net.machine(1).status_part();
+    assert!(status.sentences.iter().any(|line| line.contains("another cluster")));
+}
+
+#[test]
+fn a_copied_directory_is_noticed() {
+    let mut net = Net::cluster(15, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let clone = net.add(&[0, 1, 2]);
+    net.nodes[clone].disk = net.nodes[2].disk.clone();
+    net.start(clone);
+    net.run(10.0);
+    let noticed = |net: &Net, node: usize| {
+        net.machine(node).ignored().get(&Ignored::Doubled).is_some_and(|count| *count > 0)
+    };
+    assert!(noticed(&net, 0) && noticed(&net, 1));
+}
