@@ -22,7 +22,8 @@
 //! A [`Client`] is cheap to clone; its clones share the connection. Requests are sent as they are
 //! awaited, answers come in any order, up to 256 are under way at a time. When the connection
 //! breaks the next request opens another, to the next endpoint. A read that was under way is asked again there; a write
-//! that was under way ends as [`ClientError::Unknown`], and the caller decides.
+//! that was under way ends as [`ClientError::Unknown`], and the caller decides. A node that is not ready
+//! yet refuses without any effect, so the client waits for it, or asks another, while there is time.
 //!
 //! Invariant: an unknown outcome is told as unknown, never as a success or a failure.
 //! Not here: which node owns a key. Every node takes every request and leads it there.
@@ -64,6 +65,9 @@ use request::millis;
 /// How much longer the client waits than it tells the node to take, so that the node's own word on
 /// what it could not do in time arrives.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a node that is not ready is left alone before it is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What every request of a client has in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +168,8 @@ impl Client {
     }
 
     /// Sends a `Put`, `Get` or `Question` and waits for its reply. A read whose connection breaks is
-    /// asked again elsewhere, and so is whatever a node refused because it is not ready.
+    /// asked again elsewhere. What a node refused because it is not ready, which has no effect, is
+    /// asked again elsewhere, or there after a moment, as long as there is time.
     pub async fn submit(&self, message: Message) -> Result<Message, ClientError> {
         let (mut frame, terms) = self.prepare(message)?;
         let deadline = Instant::now() + terms.timeout;
@@ -173,15 +178,24 @@ impl Client {
             let sent = within(deadline, self.send(&mut frame, deadline)).await;
             let sent = sent.unwrap_or(Err(ClientError::Timeout { after: terms.timeout }))?;
             let connection = Arc::clone(sent.connection());
-            tries -= 1;
-            match sent.await {
+            tries = tries.saturating_sub(1);
+            let ended = sent.await;
+            match &ended {
                 Err(Lost::Broken(_) | Lost::Protocol(_)) if terms.write.is_none() && tries > 0 => {}
-                Ok(Message::Failure(Failure { code: FailureCode::NotReady, .. }))
-                    if self.pool.len() > 1 && tries > 0 =>
-                {
-                    self.pool.leave(&connection);
+                Ok(Message::Failure(Failure { code: FailureCode::NotReady, .. })) => {
+                    let elsewhere = self.pool.len() > 1;
+                    if elsewhere {
+                        self.pool.leave(&connection);
+                    }
+                    let left = deadline.saturating_duration_since(Instant::now() + GRACE);
+                    let pause = if elsewhere && tries > 0 { Duration::ZERO } else { PAUSE };
+                    if left <= pause {
+                        return terms.outcome(ended);
+                    }
+                    rt::sleep(pause).await;
+                    shorten(&mut frame.message, left - pause);
                 }
-                ended => return terms.outcome(ended),
+                _ => return terms.outcome(ended),
             }
         }
     }
@@ -304,6 +318,13 @@ async fn within<T>(deadline: Instant, future: impl Future<Output = T>) -> Result
     match future::poll_once(future.as_mut()).await {
         Some(done) => Ok(done),
         None => rt::timeout(deadline.saturating_duration_since(Instant::now()), future).await,
+    }
+}
+
+/// Tells the node no more time than is left, so that its word on what it could not do still arrives.
+fn shorten(message: &mut Message, left: Duration) {
+    if let Message::Put(Put { timeout_ms, .. }) | Message::Get(Get { timeout_ms, .. }) = message {
+        *timeout_ms = millis(left).min(*timeout_ms);
     }
 }
 

@@ -340,9 +340,19 @@ fn what_a_node_that_is_not_ready_refuses_is_asked_elsewhere() {
     script.join().expect("the script ran");
     other.join().expect("the script ran");
 
-    let (only, script) = serving(not_ready);
+    let (only, script) = serving(move |node| {
+        not_ready(node);
+        not_ready(node);
+        let request = node.request();
+        let Message::Put(put) = &request.message else { panic!("a put") };
+        assert!(put.timeout_ms < 60_000, "less time is left than at first");
+        node.reply(&request, put_reply(Outcome::Ok));
+        not_ready(node);
+    });
     let client = connect(&[&only]).expect("let in");
-    let error = block_on(client.put(&key("ann"), "tea").send()).expect_err("there is no other");
+    block_on(client.put(&key("ann"), "tea").timeout(PATIENCE).send()).expect("ready in the end");
+    let put = client.put(&key("ann"), "tea").timeout(Duration::from_millis(1));
+    let error = block_on(put.send()).expect_err("there is no time to wait");
     assert!(error.to_string().contains("still founding"), "{error}");
     assert!(error.retryable() && !error.may_have_applied());
     script.join().expect("the script ran");
