@@ -1,2 +1,7 @@
-//! The `ringdove` command.
-fn main() {}
+//! The `ringdove` command. Everything it does is in [`ringdove::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringdove::cli::main()
+}

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
 
@@ -11,9 +12,13 @@ use super::exit::Exit;
 use super::paint::Paint;
 use crate::key::KeyError;
 
-/// Why a command did not do what was asked.
+/// Why a command did not do what was asked. In a box, so that results stay small.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct Trouble(Box<Parts>);
+
+/// What an error says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
     /// The exit code.
     pub exit: Exit,
     /// What happened, without a full stop.
@@ -35,14 +40,14 @@ impl Trouble {
         state: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Trouble {
+        Trouble(Box::new(Parts {
             exit,
             what: what.into(),
             state: state.into(),
             next: next.into(),
             detail: None,
             lines: Vec::new(),
-        }
+        }))
     }
 
     /// What was typed cannot be right.
@@ -99,6 +104,20 @@ impl Trouble {
         let mut text = serde_json::to_string(&Outer { error: inner }).expect("only strings");
         text.push('\n');
         text
+    }
+}
+
+impl Deref for Trouble {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Trouble {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 }
 

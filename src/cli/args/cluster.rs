@@ -98,12 +98,12 @@ pub(crate) struct StartArgs {
         hide_env = true,
         default_value = "always"
     )]
-    pub sync: SyncMode,
+    pub sync: SyncChoice,
 }
 
 /// When writes reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SyncMode {
+pub(crate) enum SyncChoice {
     /// Before they are acknowledged. The only one that survives a power cut.
     Always,
     /// Several times a second.
@@ -276,7 +276,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
-  ringdove inspect ringdove-data/shard-0/00000001.log
+  ringdove inspect ringdove-data/shard-0/00000001.seg
 
 Reads the file as it is and changes nothing; the node may be running or not.";
 

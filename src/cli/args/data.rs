@@ -73,20 +73,54 @@ Examples:
   ringdove get cart/ann -r all          ask every owner
   ringdove get cart/ann --all           all values, if they conflict
   ringdove get cart/ann -o json         values, dots, and the context to write back with
+  ringdove get --lines keys.txt         many: one key a line in, key<TAB>value out, in order
 
 A key with conflicting values exits with 4 and lists them on standard error; no key exits with 3.";
 
 /// `get`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = GET_EXAMPLES)]
+#[command(
+    after_help = GET_EXAMPLES,
+    override_usage = "ringdove get [OPTIONS] <KEY>\n       \
+                      ringdove get [OPTIONS] --lines <FILE|->"
+)]
 pub(crate) struct GetArgs {
+    /// The key, 1 byte to 4 KiB
+    #[arg(value_name = "KEY", required_unless_present = "lines", conflicts_with = "lines")]
+    pub key: Option<OsString>,
     #[command(flatten)]
-    pub key: KeyArgs,
+    pub bucket: BucketArgs,
     #[command(flatten)]
     pub level: ReadArgs,
     /// Print all values, each on a line, if there are several
     #[arg(long, env = "RINGDOVE_GET_ALL", hide_env = true, value_parser = switch())]
     pub all: bool,
+    /// Read many: one key a line, from a file or from standard input
+    #[arg(
+        long,
+        value_name = "FILE|-",
+        env = "RINGDOVE_GET_LINES",
+        hide_env = true,
+        conflicts_with = "all"
+    )]
+    pub lines: Option<PathBuf>,
+    #[command(flatten)]
+    pub flight: FlightArgs,
+}
+
+/// How many requests of one command are under way at once.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FlightArgs {
+    /// With --lines: how many requests may be under way at once
+    #[arg(
+        long,
+        value_name = "N",
+        env = "RINGDOVE_IN_FLIGHT",
+        hide_env = true,
+        default_value_t = 128,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub in_flight: u16,
 }
 
 const PUT_EXAMPLES: &str = "\
@@ -138,18 +172,10 @@ pub(crate) struct PutArgs {
     #[arg(long, env = "RINGDOVE_BLIND", hide_env = true, value_parser = switch())]
     pub blind: bool,
     /// Write many: one key<TAB>value a line, from a file or from standard input
-    #[arg(long, value_name = "FILE|-", env = "RINGDOVE_LINES", hide_env = true)]
+    #[arg(long, value_name = "FILE|-", env = "RINGDOVE_PUT_LINES", hide_env = true)]
     pub lines: Option<PathBuf>,
-    /// With --lines: how many writes may be under way at once
-    #[arg(
-        long,
-        value_name = "N",
-        env = "RINGDOVE_IN_FLIGHT",
-        hide_env = true,
-        default_value_t = 128,
-        value_parser = clap::value_parser!(u16).range(1..=256)
-    )]
-    pub in_flight: u16,
+    #[command(flatten)]
+    pub flight: FlightArgs,
 }
 
 const DELETE_EXAMPLES: &str = "\

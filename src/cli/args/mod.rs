@@ -14,10 +14,11 @@ use clap::builder::{FalseyValueParser, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{
-    BenchArgs, DemoArgs, InspectArgs, MembersArgs, RingArgs, StartArgs, StatusArgs, SyncMode,
+    BenchArgs, DemoArgs, InspectArgs, MembersArgs, RingArgs, StartArgs, StatusArgs, SyncChoice,
 };
 pub(crate) use data::{
-    DeleteArgs, ExplainArgs, GetArgs, KeyArgs, PutArgs, SiblingsArgs, SiblingsCommand,
+    BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, PutArgs, ReadArgs, ResolveArgs,
+    SiblingsArgs, SiblingsCommand,
 };
 
 const ABOUT: &str = "A leaderless key-value store: every node takes reads and writes, also in a \

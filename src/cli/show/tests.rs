@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
 use crate::cli::paint::Paint;
+use crate::client::Got;
 use crate::key::Key;
 use crate::ring::MemberNumber;
 use crate::wire::{
-    Explanation, GetReply, HintShown, MemberLine, PartitionShown, ReplicaShown, RingShown,
-    SiblingLine, SiblingList, Source, Status, ValueShown,
+    Explanation, HintShown, MemberLine, PartitionShown, ReplicaShown, RingShown, SiblingLine,
+    SiblingList, Source, Status, ValueShown,
 };
 
 const WIDTH: usize = 100;
@@ -376,7 +377,7 @@ fn golden_values() {
     world.put(3, "\u{1}\u{2}binary", DotSet::EMPTY, &[2]);
     let values: Vec<_> =
         world.replicas.iter().flat_map(|replica| replica.entry.values().to_vec()).collect();
-    let mut reply = GetReply {
+    let mut reply = Got {
         values: values[1..].to_vec(),
         omitted: 0,
         context: vec![1, 2, 255].into(),

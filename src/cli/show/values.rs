@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Shape, json_line};
 use crate::cli::paint::Paint;
 use crate::cli::words;
+use crate::client::{Got, PutDone};
 use crate::key::{DEFAULT_BUCKET, Key};
-use crate::wire::{GetReply, Outcome, PutReply, Source};
+use crate::wire::{Outcome, Source};
 
 /// A key's live values in the order in which they are numbered for people: by stamp, then by dot.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(crate) struct ShownValue {
 }
 
 impl Shown {
-    pub(crate) fn of(reply: &GetReply) -> Self {
+    pub(crate) fn of(reply: &Got) -> Self {
         let value = |(dot, value): &(crate::causality::Dot, crate::causality::Value)| ShownValue {
             dot: dot.to_string(),
             member: dot.actor.member(),
@@ -104,7 +105,7 @@ struct ValueJson {
 }
 
 /// `{bucket, key, context, values: [{value | value_base64, dot, written_at, written_by}], …}`.
-pub(crate) fn get_json(key: &Key, reply: &GetReply) -> String {
+pub(crate) fn get_json(key: &Key, reply: &Got) -> String {
     let values = Shown::of(reply).values.into_iter().map(|shown| {
         let shape = Shape::of(&shown.bytes);
         ValueJson {
@@ -130,7 +131,7 @@ pub(crate) fn get_json(key: &Key, reply: &GetReply) -> String {
 }
 
 /// `{outcome, dot, context, acks: {owners, fallbacks}, siblings}`; the dot is null if it is unknown.
-pub(crate) fn put_json(reply: &PutReply) -> String {
+pub(crate) fn put_json(reply: &PutDone) -> String {
     #[derive(Serialize)]
     struct PutJson {
         outcome: Outcome,

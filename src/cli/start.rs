@@ -1,0 +1,178 @@
+//! `start`: runs a node, and says in sentences what it is doing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{Common, Format, StartArgs, SyncChoice};
+use super::exit::Exit;
+use super::link::{connect, with_port};
+use super::screen::Screen;
+use super::show::json_line;
+use super::trouble::Trouble;
+use super::words::{count, list};
+use crate::server::{Links, Node, NodeConfig, StartError, SyncMode, rt};
+use crate::wire::{Answer, Question};
+
+/// How often data are synced with `--sync interval`.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the node is asked whom it waits for.
+const ASK: Duration = Duration::from_millis(200);
+
+/// Runs a node until the process is asked to stop. Blocks.
+pub(crate) fn start(
+    common: &Common,
+    args: &StartArgs,
+    screen: &mut Screen,
+) -> Result<Exit, Trouble> {
+    let config = config_of(args)?;
+    let new = !args.data.join("control.note").exists() && is_empty(args);
+    let node = Node::start(config).map_err(|error| refused(&error, args))?;
+    let addr = node.addr();
+    let data = args.data.display();
+    tell(
+        screen,
+        "node",
+        addr,
+        &format!("ringdove {} as {}", env!("CARGO_PKG_VERSION"), node.name()),
+    );
+    let listening = format!("listening on {addr}, for clients and peers");
+    tell(screen, "listening", addr, &listening);
+    let whose = if new { "a new directory" } else { "what it holds is served" };
+    tell(screen, "data", addr, &format!("data in {data} ({whose}), synced {}", synced(args.sync)));
+    if args.seeds.is_empty() {
+        let sentence = "no seeds were given: a new directory founds a cluster of its own";
+        tell(screen, "seeds", addr, sentence);
+    } else {
+        tell(screen, "seeds", addr, &format!("seeds are {}", list(&args.seeds)));
+    }
+    screen.flush();
+    let watch = rt::spawn(watch(common.clone(), addr, screen.format));
+    let ended = node.run_until_signal();
+    rt::block_on(watch.cancel());
+    match ended {
+        Ok(()) => {
+            tell(screen, "stopped", addr, "stopped; everything acknowledged is on the disk");
+            Ok(Exit::Ok)
+        }
+        Err(error) => Err(Trouble::new(
+            Exit::Error,
+            format!("the node stopped: {error}"),
+            "everything acknowledged is on the disk",
+            "look at the log above (RINGDOVE_LOG=info shows more), then start the node again",
+        )),
+    }
+}
+
+fn config_of(args: &StartArgs) -> Result<NodeConfig, Trouble> {
+    let advertise = args.advertise.as_deref().map(|text| address("--advertise", text));
+    Ok(NodeConfig {
+        listen: address("--listen", &args.listen)?,
+        advertise: advertise.transpose()?,
+        data: args.data.clone(),
+        seeds: args.seeds.iter().map(|seed| with_port(seed)).collect(),
+        name: args.name.clone(),
+        zone: args.zone.clone(),
+        copies: args.copies,
+        shards: args.shards,
+        sync: match args.sync {
+            SyncChoice::Always => SyncMode::Always,
+            SyncChoice::Interval => SyncMode::Interval(SYNC_INTERVAL),
+            SyncChoice::Os => SyncMode::Os,
+        },
+        links: Links::new(),
+    })
+}
+
+/// The first address behind `host:port`.
+fn address(flag: &str, text: &str) -> Result<SocketAddr, Trouble> {
+    let wrong = |why: String| {
+        Trouble::usage(
+            format!("{flag} {text}: {why}"),
+            "give HOST:PORT, like 127.0.0.1:7400; port 0 lets the system choose",
+        )
+    };
+    let found =
+        rt::block_on(rt::resolve(&with_port(text))).map_err(|error| wrong(error.to_string()))?;
+    found.first().copied().ok_or_else(|| wrong("there is no such host".to_owned()))
+}
+
+fn is_empty(args: &StartArgs) -> bool {
+    std::fs::read_dir(&args.data).map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn synced(sync: SyncChoice) -> String {
+    match sync {
+        SyncChoice::Always => "before each write is acknowledged".to_owned(),
+        SyncChoice::Interval => format!("every {} ms", SYNC_INTERVAL.as_millis()),
+        SyncChoice::Os => "when the system likes".to_owned(),
+    }
+}
+
+fn refused(error: &StartError, args: &StartArgs) -> Trouble {
+    let (exit, next) = match error {
+        StartError::Config(_) | StartError::Shards { .. } => {
+            (Exit::Usage, "correct the flag and start again".to_owned())
+        }
+        StartError::Listen { .. } => (
+            Exit::Error,
+            "choose another address with --listen; 127.0.0.1:0 takes any free port".to_owned(),
+        ),
+        StartError::Directory(_) | StartError::Notes { .. } => (
+            Exit::Error,
+            format!("check {}, or choose another directory with --data", args.data.display()),
+        ),
+        StartError::Control(_) | StartError::Store { .. } => (
+            Exit::Error,
+            "put the directory back from a copy, or start with an empty one: a node that comes \
+             back empty gets its data from its peers"
+                .to_owned(),
+        ),
+        StartError::Random(_) | StartError::System(_) => {
+            (Exit::Error, "check the limits that the system sets for this process".to_owned())
+        }
+    };
+    Trouble::new(exit, error.to_string(), "the node did not start; its data are as they were", next)
+}
+
+/// Says whom the node waits for, and when it serves.
+async fn watch(mut common: Common, addr: SocketAddr, format: Format) {
+    common.endpoint = vec![addr.to_string()];
+    let mut said = String::new();
+    loop {
+        if let Ok(client) = connect(&common).await {
+            while let Ok(Answer::Status(status)) = client.ask(Question::Status).await {
+                let mut screen = Screen::standard(format);
+                if !status.cluster_id.is_empty() && status.waiting.is_empty() {
+                    let sentence = format!(
+                        "serving cluster {}, {}; try: ringdove --endpoint {addr} status",
+                        status.cluster_id,
+                        count(status.members.into(), "member", "members"),
+                    );
+                    return tell(&mut screen, "serving", addr, &sentence);
+                }
+                if said != status.waiting {
+                    said.clone_from(&status.waiting);
+                    tell(&mut screen, "waiting", addr, &format!("waiting for {said}"));
+                }
+                rt::sleep(ASK).await;
+            }
+        }
+        rt::sleep(ASK).await;
+    }
+}
+
+fn tell(screen: &mut Screen, event: &str, addr: SocketAddr, sentence: &str) {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        event: &'a str,
+        addr: String,
+        sentence: &'a str,
+    }
+    match screen.format {
+        Format::Table => screen.print(format!("{sentence}\n")),
+        Format::Json => screen.print(json_line(&Told { event, addr: addr.to_string(), sentence })),
+    }
+    screen.flush();
+}
