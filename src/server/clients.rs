@@ -8,20 +8,20 @@ use bytes::{Bytes, BytesMut};
 
 use super::connection::{Connection, Role};
 use super::driver::Driver;
-use super::gather::GATHER;
+use super::gather::{GATHER, Parts};
 use super::inbox::{Completion, Quiet};
 use crate::key::{Key, KeyError};
-use crate::ring::{Epoch, Slot, Token};
+use crate::ring::{Epoch, Token};
 use crate::shard::event::{Event, Origin};
 use crate::storage::Disk;
 use crate::wire::{self, Failure, FailureCode, Frame, Message, Question, WireError};
 
 /// Where a request goes.
 enum Way {
-    /// To the shard of a slot.
-    Slot(Slot),
-    /// To all shards of this node.
-    Shards,
+    /// To the shard of this key.
+    Key(Key),
+    /// To all shards of this node, whose parts make the answer.
+    Shards(Parts),
     /// To the control machine.
     Control,
 }
@@ -69,8 +69,8 @@ impl<D: Disk> Driver<D> {
 
     fn lead(&mut self, origin: Origin, frame: Frame, way: Way) {
         match way {
-            Way::Slot(slot) => {
-                let shard = slot.shard(self.shards);
+            Way::Key(_) => {
+                let shard = frame.slot.shard(self.shards);
                 if shard == self.around.number {
                     return self.step(Event::Client(origin, frame));
                 }
@@ -81,7 +81,7 @@ impl<D: Disk> Driver<D> {
                     self.fail(origin, Failure::new(FailureCode::Overloaded, words));
                 }
             }
-            Way::Shards => self.gather(origin, frame),
+            Way::Shards(parts) => self.gather(origin, frame, parts),
             Way::Control => {
                 if !self.around.control.ask(origin, frame) {
                     let words = "too many questions wait; try later";
@@ -170,29 +170,31 @@ enum Unfit {
 
 /// The request with everything computed that a client could get wrong, and where it goes.
 fn checked(mut frame: Frame) -> Result<(Frame, Way), Unfit> {
-    let key = match &mut frame.message {
+    let way = match &mut frame.message {
         Message::Put(put) => {
             put.forwarded = false;
-            Some(put.key.clone())
+            Way::Key(put.key.clone())
         }
         Message::Get(get) => {
             get.forwarded = false;
-            Some(get.key.clone())
+            Way::Key(get.key.clone())
         }
-        Message::Question(Question::Explain { bucket, key }) => {
-            Some(Key::new(bucket, key).map_err(Unfit::Key)?)
-        }
-        Message::Question(_) => None,
+        Message::Question(question) => match question {
+            Question::Explain { bucket, key } => {
+                Way::Key(Key::new(bucket, key).map_err(Unfit::Key)?)
+            }
+            Question::Siblings { limit, .. } => Way::Shards(Parts::siblings(*limit)),
+            Question::Status => Way::Shards(Parts::status()),
+            Question::Members | Question::Ring => Way::Control,
+        },
         other => return Err(Unfit::Message(other.kind())),
     };
     frame.epoch = Epoch(0);
-    frame.token = key.as_ref().map_or(Token(0), Token::of);
-    frame.slot = frame.token.slot();
-    let way = match &frame.message {
-        Message::Question(Question::Siblings { .. } | Question::Status) => Way::Shards,
-        Message::Question(Question::Members | Question::Ring) => Way::Control,
-        _ => Way::Slot(frame.slot),
+    frame.token = match &way {
+        Way::Key(key) => Token::of(key),
+        Way::Shards(_) | Way::Control => Token(0),
     };
+    frame.slot = frame.token.slot();
     Ok((frame, way))
 }
 

@@ -111,8 +111,22 @@ pub(super) struct ControlLoop {
     pub(super) dialler: Dialler,
     /// How far each shard's log is synced.
     pub(super) positions: Vec<Arc<AtomicU64>>,
-    /// The lanes that are open, and how many there are to be.
-    pub(super) lanes: BTreeMap<MemberNumber, (BTreeSet<u16>, u16)>,
+    /// The lanes to each member.
+    pub(super) lanes: BTreeMap<MemberNumber, Lanes>,
+}
+
+/// The lanes between this node and a member, those of all its drivers.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    open: BTreeSet<u16>,
+    /// How many there are to be.
+    count: u16,
+}
+
+impl Lanes {
+    fn whole(&self) -> bool {
+        self.open.len() == usize::from(self.count)
+    }
 }
 
 impl ControlLoop {
@@ -176,17 +190,18 @@ impl ControlLoop {
     async fn on_news(&mut self, news: News) {
         match news {
             News::LaneOpened { member, number, shards } => {
-                let wanted = lane_count(self.house.shards, shards);
-                let (open, count) = self.lanes.entry(member).or_insert((BTreeSet::new(), wanted));
-                open.insert(number);
-                if open.len() == usize::from(*count) {
+                let count = lane_count(self.house.shards, shards);
+                let lanes = self.lanes.entry(member);
+                let lanes = lanes.or_insert(Lanes { open: BTreeSet::new(), count });
+                lanes.open.insert(number);
+                if lanes.whole() {
                     self.step(Event::Lane(member, true)).await;
                 }
             }
             News::LaneLost { member, number } => {
-                let Some((open, count)) = self.lanes.get_mut(&member) else { return };
-                let was_whole = open.len() == usize::from(*count);
-                if open.remove(&number) && was_whole {
+                let Some(lanes) = self.lanes.get_mut(&member) else { return };
+                let was_whole = lanes.whole();
+                if lanes.open.remove(&number) && was_whole {
                     self.step(Event::Lane(member, false)).await;
                 }
             }
@@ -220,6 +235,9 @@ impl ControlLoop {
                 events.push_back(match self.home.save_control(&state) {
                     Ok(()) => {
                         self.house.set_id(state.id);
+                        if let Some(ring) = state.ring {
+                            self.house.set_ring(Arc::new(ring));
+                        }
                         Event::Persisted(number)
                     }
                     Err(error) => Event::PersistFailed(number, error.to_string()),
@@ -242,7 +260,14 @@ impl ControlLoop {
                     driver.publish(view.clone());
                 }
             }
-            Effect::Dial(routes) => self.dialler.keep(&self.house, routes),
+            Effect::Dial(routes) => {
+                // Who answers heartbeats is not up before data can be sent there, too.
+                let closed = |member| !self.lanes.get(&member).is_some_and(Lanes::whole);
+                let waited_for = routes.iter().map(|route| route.member);
+                let waited_for = waited_for.filter(|member| closed(*member));
+                events.extend(waited_for.map(|member| Event::Lane(member, false)));
+                self.dialler.keep(&self.house, routes);
+            }
             Effect::Log(level, text) => log::log!(level, "{}: {text}", self.house.name),
         }
     }

@@ -12,9 +12,7 @@ use super::inbox::Completion;
 use crate::ring::MemberNumber;
 use crate::shard::event::{Event, Gathered, Origin};
 use crate::storage::Disk;
-use crate::wire::{
-    Answer, Failure, FailureCode, Frame, Message, Question, SiblingLine, SiblingList, Status,
-};
+use crate::wire::{Answer, Failure, FailureCode, Frame, Message, SiblingLine, SiblingList, Status};
 
 /// The connection that parts of an answer are for: none at all.
 pub(super) const GATHER: u64 = u64::MAX;
@@ -34,13 +32,28 @@ struct Gather {
     due: Duration,
     /// Parts not here yet.
     missing: usize,
-    found: Found,
+    parts: Parts,
 }
 
+/// What is known so far of an answer.
 #[derive(Debug)]
-enum Found {
+pub(super) enum Parts {
+    /// Keys with siblings.
     Siblings { limit: u32, list: SiblingList, lines: BTreeSet<SiblingLine> },
+    /// What the control machine says, and what the shards count.
     Status { status: Option<Box<Status>>, sum: Gathered },
+}
+
+impl Parts {
+    /// Nothing yet of a list of keys with siblings.
+    pub(super) fn siblings(limit: u32) -> Self {
+        Parts::Siblings { limit, list: SiblingList::default(), lines: BTreeSet::new() }
+    }
+
+    /// Nothing yet of a status.
+    pub(super) fn status() -> Self {
+        Parts::Status { status: None, sum: Gathered::default() }
+    }
 }
 
 impl Gathers {
@@ -52,21 +65,13 @@ impl Gathers {
 
 impl<D: Disk> Driver<D> {
     /// Asks all shards of this node, and for a status the control machine, too.
-    pub(super) fn gather(&mut self, asker: Origin, frame: Frame) {
-        let found = match &frame.message {
-            Message::Question(Question::Siblings { limit, .. }) => Found::Siblings {
-                limit: *limit,
-                list: SiblingList::default(),
-                lines: BTreeSet::new(),
-            },
-            _ => Found::Status { status: None, sum: Gathered::default() },
-        };
+    pub(super) fn gather(&mut self, asker: Origin, frame: Frame, parts: Parts) {
         self.gathers.last += 1;
         let id = self.gathers.last;
-        let asks_control = matches!(found, Found::Status { .. });
+        let asks_control = matches!(parts, Parts::Status { .. });
         let missing = usize::from(self.shards) + usize::from(asks_control);
         let due = self.now.elapsed + PATIENCE;
-        self.gathers.open.insert(id, Gather { asker, due, missing, found });
+        self.gathers.open.insert(id, Gather { asker, due, missing, parts });
 
         let origin = Origin { driver: self.around.number, connection: GATHER, request: id };
         let part = |message| Frame { message, ..frame_of(id, Message::Stored) };
@@ -88,20 +93,20 @@ impl<D: Disk> Driver<D> {
     pub(super) fn gather_reply(&mut self, origin: Origin, message: Message) {
         let Some(gather) = self.gathers.open.get_mut(&origin.request) else { return };
         gather.missing -= 1;
-        let failure = match (message, &mut gather.found) {
-            (Message::Answer(Answer::Siblings(part)), Found::Siblings { list, lines, .. }) => {
+        let failure = match (message, &mut gather.parts) {
+            (Message::Answer(Answer::Siblings(part)), Parts::Siblings { list, lines, .. }) => {
                 lines.extend(part.keys);
                 list.more |= part.more;
                 list.missing.extend(part.missing);
                 None
             }
-            (Message::Answer(Answer::Status(part)), Found::Status { status, .. }) => {
+            (Message::Answer(Answer::Status(part)), Parts::Status { status, .. }) => {
                 *status = Some(Box::new(part));
                 None
             }
             // Before there is a ring shards count nothing; what the node waits for is a status, too.
-            (Message::Failure(_), Found::Status { .. }) => None,
-            (Message::Failure(failure), Found::Siblings { .. }) => Some(failure),
+            (Message::Failure(_), Parts::Status { .. }) => None,
+            (Message::Failure(failure), Parts::Siblings { .. }) => Some(failure),
             (other, _) => {
                 log::error!("a {} is no part of an answer", other.kind());
                 None
@@ -121,7 +126,7 @@ impl<D: Disk> Driver<D> {
         }
         let Some(gather) = self.gathers.open.get_mut(&origin.request) else { return };
         gather.missing -= 1;
-        if let Found::Status { sum, .. } = &mut gather.found {
+        if let Parts::Status { sum, .. } = &mut gather.parts {
             sum.keys += part.keys;
             sum.conflicts += part.conflicts;
             sum.hints += part.hints;
@@ -145,7 +150,7 @@ impl<D: Disk> Driver<D> {
         let Some(gather) = self.gathers.open.remove(&id) else { return };
         let answered = match failure {
             Some(failure) => Err(failure),
-            None => self.finish(gather.found),
+            None => self.finish(gather.parts),
         };
         match answered {
             Ok(answer) => {
@@ -155,20 +160,20 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    fn finish(&self, found: Found) -> Result<Answer, Failure> {
-        match found {
-            Found::Siblings { limit, mut list, lines } => {
+    fn finish(&self, parts: Parts) -> Result<Answer, Failure> {
+        match parts {
+            Parts::Siblings { limit, mut list, lines } => {
                 list.more |= lines.len() > limit as usize;
                 list.keys = lines.into_iter().take(limit as usize).collect();
                 list.missing.sort();
                 list.missing.dedup();
                 Ok(Answer::Siblings(list))
             }
-            Found::Status { status: Some(mut status), sum } => {
+            Parts::Status { status: Some(mut status), sum } => {
                 self.count_in(&mut status, sum);
                 Ok(Answer::Status(*status))
             }
-            Found::Status { status: None, .. } => {
+            Parts::Status { status: None, .. } => {
                 let words = "the control machine did not say how the cluster is";
                 Err(Failure::new(FailureCode::NotReady, words))
             }

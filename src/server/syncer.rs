@@ -133,9 +133,9 @@ fn work<S: SyncHandle>(
     counters: &Counters,
     done: impl Fn(Result<Batch, String>),
 ) {
-    let mut last: Option<Instant> = None;
-    while let Some(job) = next(desk, last.map(|last| last + pace)) {
-        last = Some(Instant::now());
+    let mut last = Instant::now();
+    while let Some(job) = next(desk, last + pace) {
+        last = Instant::now();
         for handle in &job.handles {
             counters.syncs.one();
             if let Err(error) = handle.sync() {
@@ -148,7 +148,7 @@ fn work<S: SyncHandle>(
 }
 
 /// The next job, not before `due`; `None` when it is time to end.
-fn next<S: SyncHandle>(desk: &Desk<S>, due: Option<Instant>) -> Option<SyncJob<S>> {
+fn next<S: SyncHandle>(desk: &Desk<S>, due: Instant) -> Option<SyncJob<S>> {
     let mut state = desk.lock();
     loop {
         match state.end {
@@ -156,7 +156,7 @@ fn next<S: SyncHandle>(desk: &Desk<S>, due: Option<Instant>) -> Option<SyncJob<S
             Some(End::Finish) => return state.waiting.take(),
             None => {}
         }
-        let wait = due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+        let wait = due.saturating_duration_since(Instant::now());
         if state.waiting.is_some() && wait.is_zero() {
             return state.waiting.take();
         }
