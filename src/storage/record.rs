@@ -417,3 +417,82 @@ pub(super) fn map_delta<V, W>(delta: Delta<V>, mut turn: impl FnMut(V) -> W) -> 
     let values = values.into_iter().map(|(dot, value)| (dot, turn(value))).collect();
     Delta { values, kept, deleted, context }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn records(body: &[u8]) -> Vec<Result<Record, BadRecord>> {
+        Records::new(body, 2, 100).collect()
+    }
+
+    fn sample() -> Vec<u8> {
+        let (mut out, mut spots) = (Vec::new(), Vec::new());
+        let key = Key::new("cart", b"ann").unwrap();
+        let dot = Dot::new(Actor::new(1, 2), 300);
+        let slot = Slot::new(77).unwrap();
+        let kept = Place { segment: 1, offset: 9, len: 70 };
+        let values = vec![(dot, Body::New(Value::default())), (dot, Body::Kept(kept))];
+        let entry = Entry::from_parts(values, DotSet::of(dot));
+        Scribe::new(&mut out, &mut spots).entry(slot, Token::of(&key), &key, &[dot], &entry);
+        let delta = Delta::put(dot, Value::default(), DotSet::of(dot));
+        Scribe::new(&mut out, &mut spots).hint(HintId(900), 3, slot, &key, &delta);
+        Scribe::new(&mut out, &mut spots).clock(slot, &DotSet::of(dot));
+        Scribe::new(&mut out, &mut spots).hint_done(HintId(1));
+        out
+    }
+
+    #[test]
+    fn a_value_lies_where_its_place_says() {
+        let body = sample();
+        let records = records(&body);
+        assert_eq!(records.len(), 4);
+        let Ok(Record::Entry { entry, .. }) = &records[0] else { panic!("{:?}", records[0]) };
+        let [(_, Stored::Here(place)), (_, Stored::There(_))] = entry.values() else {
+            panic!("{entry:?}")
+        };
+        let at = place.offset as usize - 100;
+        let value = decode_value(&body[at..at + place.len as usize]).unwrap();
+        assert_eq!((place.segment, value), (2, Value::default()));
+    }
+
+    #[test]
+    fn a_cut_record_is_none() {
+        let body = sample();
+        for len in 0..body.len() {
+            let cut = records(&body[..len]);
+            let whole = cut.iter().filter(|record| record.is_ok()).count();
+            assert!(whole < 4 && cut.len() <= whole + 1);
+        }
+    }
+
+    #[test]
+    fn a_place_that_nothing_was_written_to_yet_is_refused() {
+        for (segment, offset) in [(0, 1), (3, 1), (2, 5000), (2, u32::MAX)] {
+            let (mut out, mut spots) = (Vec::new(), Vec::new());
+            let key = Key::new("b", b"k").unwrap();
+            let dot = Dot::new(Actor::new(1, 2), 3);
+            let values = vec![(dot, Body::Kept(Place { segment, offset, len: 70 }))];
+            let entry = Entry::from_parts(values, DotSet::EMPTY);
+            let scribe = Scribe::new(&mut out, &mut spots);
+            scribe.entry(Slot::new(1).unwrap(), Token::of(&key), &key, &[], &entry);
+            assert!(records(&out)[0].is_err(), "{segment}:{offset}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_fall(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            records(&body);
+        }
+
+        #[test]
+        fn nor_do_records_with_a_byte_changed(at in 0..400usize, byte: u8) {
+            let mut body = sample();
+            let at = at % body.len();
+            body[at] = byte;
+            records(&body);
+        }
+    }
+}

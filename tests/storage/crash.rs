@@ -98,7 +98,7 @@ fn check(disk: &MemoryDisk, writer: &Writer, reported: u64) -> (Store<MemoryDisk
 #[test]
 fn every_call_of_a_write_sequence_may_fail() {
     for crash in CRASHES {
-        for seed in 0..4 {
+        for seed in 0..2 {
             let mut n = 1;
             loop {
                 let disk = MemoryDisk::new(seed * 1000 + n);
@@ -136,8 +136,8 @@ fn every_call_of_a_write_sequence_may_fail() {
 #[test]
 fn every_call_of_a_recovery_may_fail() {
     let mut torn = 0;
-    for crash in CRASHES {
-        for seed in 0..24 {
+    for (first, crash) in (0..).step_by(12).zip(CRASHES) {
+        for seed in first..first + 12 {
             let mut n = 1;
             loop {
                 let disk = MemoryDisk::new(seed);
@@ -168,7 +168,7 @@ fn every_call_of_a_recovery_may_fail() {
             assert!(n > 4, "only {n} calls were tried: {crash:?} {seed}");
         }
     }
-    assert!(torn > 10, "only {torn} of the logs had a torn tail");
+    assert!(torn > 6, "only {torn} of the logs had a torn tail");
 }
 
 /// Stages a change that makes a batch of always the same size.

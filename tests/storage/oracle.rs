@@ -112,6 +112,10 @@ impl Writer {
 
     /// Stages one random change.
     pub fn change(&mut self, store: &mut Store<MemoryDisk>) {
+        if self.rng.random_bool(0.1) {
+            // Whoever asks for it may stage little after it, or nothing.
+            store.keep_together(self.rng.random_range(0..4000));
+        }
         match self.rng.random_range(0..10) {
             0..=5 => self.put(store),
             6 => self.remove(store),
