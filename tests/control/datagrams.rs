@@ -329,3 +329,71 @@ fn nothing_is_sent_before_the_boot_counter_is_on_the_disk() {
     machine.step(seconds(30.0), Event::Persisted(1), &mut effects);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Datagram(..))), "{effects:?}");
 }
+
+/// Two versions that make different rings of the same cards must not found: both say so.
+#[test]
+fn another_ring_of_the_same_founders_is_refused() {
+    for end in ["voted", "founded"] {
+        let config = ControlConfig {
+            name: "n1".to_owned(),
+            advertise: addr(0),
+            zone: String::new(),
+            seeds: vec![addr(0).to_string(), addr(1).to_string()],
+            copies: 3,
+            shards: 1,
+        };
+        let state = ControlState::new(&mut ChaCha8Rng::seed_from_u64(1));
+        let mut machine = Control::new(config, state, 1).expect("a fine configuration");
+        let (mut now, mut vote, mut asked) = (0.0, None, None);
+        for _ in 0..200 {
+            now += 0.1;
+            let mut effects = Vec::new();
+            let event = match (asked.take(), &vote) {
+                (Some(Hello { round, at, card, seeds, .. }), vote) => {
+                    let id = NodeId(u128::MAX);
+                    let card = Card { id, name: "n2".to_owned(), addr: at, ..card };
+                    let stage = match vote {
+                        None => Stage::Gathering,
+                        Some(proposal) if end == "voted" => {
+                            Stage::Voted { proposal: *proposal, ring: 1 }
+                        }
+                        Some(proposal) => {
+                            Stage::Founded { cluster: ClusterId(1), proposal: *proposal, ring: 1 }
+                        }
+                    };
+                    let (answer, boot, life) = (true, 1, 2);
+                    let hello = Hello { answer, round, at, boot, life, card, stage, seeds };
+                    Event::Datagram(addr(1), Datagram::Hello(hello).encode())
+                }
+                (None, _) => Event::Tick,
+            };
+            machine.step(seconds(now), event, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Persist(number, state) => {
+                        vote = state.vote.as_ref().map(|vote| vote.hash());
+                        assert_eq!(state.ring, None, "founded with another ring");
+                        let mut later = Vec::new();
+                        machine.step(seconds(now), Event::Persisted(number), &mut later);
+                        asked = asked.or_else(|| later.iter().find_map(question));
+                    }
+                    other => asked = question(&other).or(asked),
+                }
+            }
+        }
+        assert!(vote.is_some(), "it never voted");
+        let waiting = machine.status_part().waiting;
+        assert!(waiting.contains("n2 (10.0.0.2:7400) makes another ring"), "{end}: {waiting}");
+        assert!(machine.view().is_none());
+    }
+}
+
+fn question(effect: &Effect) -> Option<Hello> {
+    match effect {
+        Effect::Datagram(_, bytes) => match Datagram::decode(bytes) {
+            Ok(Datagram::Hello(hello)) if !hello.answer => Some(hello),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -44,6 +44,12 @@ fn who_is_missing_is_named_and_time_alone_changes_nothing() {
     let joining = net.machine(0).members();
     assert_eq!(joining.len(), 2);
     assert!(joining.iter().all(|member| member.state == "UJ"));
+    // Who answered once and is gone is waited for again.
+    net.kill(1);
+    net.run(5.0);
+    let both = "waiting for 10.0.0.2:7400 (no answer yet), 10.0.0.3:7400 (no answer yet)";
+    assert_eq!(net.waiting(0), both);
+    net.start(1);
     net.start(2);
     assert!(net.run_until(seconds(10.0), Net::settled));
     net.assert_one_cluster();
@@ -137,6 +143,34 @@ fn one_name_for_several_nodes_founds_nothing() {
     net.run(30.0);
     assert!(net.nodes.iter().all(|node| node.view.is_none()));
     assert!(net.waiting(0).contains("leads to several"), "{}", net.waiting(0));
+}
+
+/// A vote that is still on its way counts when it comes. Its giver must not have become somebody else by
+/// then: it takes its word back first, for longer than any answer counts.
+#[test]
+fn nobody_gives_way_while_its_vote_may_still_count() {
+    let mut counted_late = 0;
+    for seed in 0..60 {
+        let mut net = Net::new(seed);
+        net.add_all(3, &[0, 1, 2]);
+        // What the first says reaches the third late, so the third is the last to know all votes.
+        net.slow.insert((0, 2), seconds(2.0));
+        (0..3).for_each(|node| net.start(node));
+        let moment = net.random.random_range(1.8..3.0);
+        net.run(moment);
+        let before = net.ring_of(2);
+        // The second loses its disk, and the third does not hear of it.
+        net.wipe(1);
+        net.cut.insert((1, 2));
+        net.start(1);
+        net.run(15.0);
+        counted_late += u32::from(before.is_none() && net.ring_of(2).is_some());
+        net.cut.clear();
+        net.slow.clear();
+        assert!(net.run_until(seconds(90.0), Net::decided), "seed {seed}");
+        assert_eq!(net.ring_of(0), net.ring_of(2), "seed {seed}: the first gave way too early");
+    }
+    assert!(counted_late > 5, "{counted_late} of 60 were founded by a vote that came late");
 }
 
 /// The property the rest stands on: whatever happens while a cluster is being founded, there is one ring or none;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use ringdove::control::{Effect, Event, Ignored};
-use ringdove::ring::MemberNumber;
+use ringdove::ring::{MemberNumber, NodeId};
+use ringdove::wire::datagram::{Beat, Datagram};
 
 use super::net::{Net, addr, seconds};
 
@@ -184,11 +185,7 @@ fn another_clusters_heartbeats_change_nothing() {
         machine.step(now, Event::Tick, &mut effects);
         strays.extend(effects.into_iter().filter_map(|effect| match effect {
             Effect::Datagram(_, bytes) => Some(bytes),
-            Effect::Persist(..)
-            | Effect::Resolve(_)
-            | Effect::Publish(_)
-            | Effect::Dial(_)
-            | Effect::Log(..) => None,
+            _ => None,
         }));
     }
     assert!(strays.len() >= 10);
@@ -220,4 +217,101 @@ fn a_copied_directory_is_noticed() {
         net.machine(node).ignored().get(&Ignored::Doubled).is_some_and(|count| *count > 0)
     };
     assert!(noticed(&net, 0) && noticed(&net, 1));
+}
+
+/// The next probe from one node to another, taken off the wire.
+fn probe(net: &mut Net, from: usize, to: usize) -> Beat {
+    let target = net.nodes[to].addr;
+    for _ in 0..10 {
+        let node = &mut net.nodes[from];
+        let machine = node.machine.as_mut().expect("running");
+        let due = machine.next_deadline().max(net.now - node.born);
+        net.now = node.born + due;
+        let mut effects = Vec::new();
+        machine.step(due, Event::Tick, &mut effects);
+        let sent = effects.into_iter().find_map(|effect| match effect {
+            Effect::Datagram(addr, bytes) if addr == target => Datagram::decode(&bytes).ok(),
+            _ => None,
+        });
+        if let Some(Datagram::Probe(beat)) = sent {
+            return beat;
+        }
+    }
+    panic!("no probe");
+}
+
+#[test]
+fn two_rings_of_one_epoch_are_an_alarm() {
+    let mut net = Net::cluster(17, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let beat = probe(&mut net, 1, 0);
+    let forked = Beat { ring: beat.ring ^ 1, ..beat };
+    for seq in 0..3 {
+        let beat = Beat { seq: forked.seq + seq, ..forked.clone() };
+        net.step(0, Event::Datagram(addr(1), Datagram::Probe(beat).encode()));
+    }
+    let alarms = net.nodes[0].said.iter().filter(|line| line.contains("ALARM")).count();
+    assert_eq!(alarms, 1, "{:?}", net.nodes[0].said);
+    let status = net.machine(0).status_part();
+    assert!(status.sentences[0].contains("ALARM: n2 has another ring"), "{status:?}");
+}
+
+#[test]
+fn a_heartbeat_counts_once_and_in_its_time() {
+    let mut net = Net::cluster(18, 2);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let beat = probe(&mut net, 1, 0);
+    net.kill(1);
+    let bytes = Datagram::Probe(Beat { hears_you: true, ..beat.clone() }).encode();
+    for _ in 0..20 {
+        net.step(0, Event::Datagram(addr(1), bytes.clone()));
+        let ack = Datagram::Ack(Beat { seq: 1, ..beat.clone() }).encode();
+        net.step(0, Event::Datagram(addr(1), ack));
+        net.run(0.2);
+    }
+    assert!(net.settled(), "what was said once keeps nobody alive");
+    // Nor does what was said to somebody else.
+    let other = Beat { seq: beat.seq + 1, to: NodeId(5), ..beat };
+    net.step(0, Event::Datagram(addr(1), Datagram::Probe(other).encode()));
+    assert!(net.settled());
+    assert_eq!(net.machine(0).ignored().get(&Ignored::Misdirected), Some(&1));
+}
+
+#[test]
+fn a_member_without_lanes_gets_no_data_and_is_still_up() {
+    let mut net = Net::cluster(19, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let me = net.nodes[0].view.as_ref().expect("founded").me;
+    let other = if me == MemberNumber(1) { MemberNumber(2) } else { MemberNumber(1) };
+    let usable = |net: &Net| net.nodes[0].view.as_ref().is_some_and(|view| view.is_up(other));
+    net.step(0, Event::Lane(other, false));
+    assert!(!usable(&net));
+    let status = net.machine(0).status_part();
+    assert_eq!((status.health.as_str(), status.members_up), ("degraded", 3));
+    assert!(status.sentences.iter().any(|line| line.contains("data connections are broken")));
+    assert!(net.machine(0).members().iter().all(|member| member.state == "UN"));
+    net.step(0, Event::Lane(other, true));
+    assert!(usable(&net));
+    assert_eq!(net.machine(0).status_part().health, "healthy");
+}
+
+#[test]
+fn a_disk_that_went_back_is_noticed() {
+    let mut net = Net::cluster(20, 2);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let shorter = |net: &Net| {
+        let sentences = net.machine(0).status_part().sentences;
+        sentences.iter().any(|line| line.contains("n2 came back with a shorter log"))
+    };
+    for (positions, expected) in
+        [([100, 7], false), ([100, 9], false), ([100, 8], true), ([101, 9], false)]
+    {
+        net.step(1, Event::LogPosition(positions.to_vec()));
+        net.run(1.0);
+        net.kill(1);
+        net.start(1);
+        net.step(1, Event::LogPosition(positions.to_vec()));
+        net.run(2.0);
+        assert_eq!(shorter(&net), expected, "{positions:?}");
+    }
 }

@@ -83,6 +83,8 @@ pub struct Net {
     pub names: BTreeMap<String, Vec<SocketAddr>>,
     /// One-way cuts, by place in `nodes`.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Links that take this much longer, by place in `nodes`.
+    pub slow: BTreeMap<(usize, usize), Duration>,
     pub queue: BinaryHeap<Reverse<(Duration, u64, Item)>>,
     pub order: u64,
     /// All votes ever on a disk.
@@ -99,6 +101,7 @@ impl Net {
             weather: Weather::fine(),
             names: BTreeMap::new(),
             cut: BTreeSet::new(),
+            slow: BTreeMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
             votes: BTreeMap::new(),
@@ -251,11 +254,13 @@ impl Net {
         if target.is_some_and(|target| self.cut.contains(&(from, target))) {
             return;
         }
+        let slow = target.and_then(|target| self.slow.get(&(from, target))).copied();
         let from = self.nodes[from].addr;
         let copies = 1 + usize::from(self.random.random_bool(self.weather.double));
         for _ in 0..copies {
             if own || !self.random.random_bool(self.weather.loss) {
                 let delay = self.weather.delay.mul_f64(self.random.random_range(0.0..1.0)) + STEP;
+                let delay = delay + slow.unwrap_or_default();
                 self.later(delay, Item::Deliver { to, from, bytes: bytes.clone() });
             }
         }
