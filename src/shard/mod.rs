@@ -401,3 +401,6 @@ fn key_fits(slot: Slot, message: &Message) -> bool {
         | Message::Counted(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,6 @@ use super::unsynced::Due;
 use crate::causality::{Delta, Dot, DotSet, Meta, Value, open_context, seal_context};
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{MemberNumber, Token, View};
-use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{
     Basis, Failure, FailureCode, KeepHint, Message, Outcome, Put, PutReply, Reason, Store,
@@ -249,7 +248,7 @@ impl<D: Disk> Shard<D> {
         let mut request = PutRequest {
             asker,
             token,
-            context: self.context_after(&view, &put.key, token, seen, dot),
+            context: self.context_after(&view, &put.key, token, &seen, dot),
             key: put.key,
             delta,
             dot,
@@ -292,13 +291,16 @@ impl<D: Disk> Shard<D> {
     }
 
     /// What the client may hand back with its next write.
-    fn context_after(&self, view: &View, key: &Key, token: Token, seen: DotSet, dot: Dot) -> Bytes {
-        let mut context = seen;
-        context.insert(dot);
-        if !holds(Rule::PutContext) {
-            let slot = token.slot();
-            context.union(&self.copy_of(slot, key).context(self.store.clock(slot)));
-        }
+    fn context_after(
+        &self,
+        view: &View,
+        key: &Key,
+        token: Token,
+        seen: &DotSet,
+        dot: Dot,
+    ) -> Bytes {
+        let clock = self.store.clock(token.slot());
+        let context = self.copy_of(token.slot(), key).context_after_put(clock, seen, dot);
         seal_context(&view.ring.secret, key, &context).into()
     }
 

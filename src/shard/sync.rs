@@ -157,23 +157,31 @@ impl<D: Disk> Shard<D> {
         let round = self.sync.rounds.entry((peer, class)).or_default();
         round.request = request;
         round.differed_before = std::mem::take(&mut round.differ_now);
+        let fingerprints = self.partition_fingerprints(&view.ring, class, classes);
         let shared = self.sync.shared.get(&peer).into_iter().flatten();
         let partitions = shared.map(|index| {
-            let first = view.ring.partitions[*index].first;
-            (first, self.partition_fingerprint(&view.ring, *index, class, classes))
+            let fingerprint = fingerprints.get(index).copied().unwrap_or(0);
+            (view.ring.partitions[*index].first, fingerprint)
         });
         let summary = Summary { class, classes, partitions: partitions.collect() };
         self.send(peer, Head::slot(leading_slot(class), request), Message::Summary(summary));
     }
 
-    /// A hash of the clocks of a partition's slots of one class. Empty clocks do not take part.
-    fn partition_fingerprint(&self, ring: &Ring, index: usize, class: u16, classes: u16) -> u64 {
-        let mut hasher = SipHasher24::new();
-        for (slot, fingerprint) in self.slot_hashes(ring, index, class, classes) {
+    /// For each partition a hash of the clocks of its slots of one class. Partitions without any are
+    /// left out, and count as 0.
+    fn partition_fingerprints(
+        &self,
+        ring: &Ring,
+        class: u16,
+        classes: u16,
+    ) -> BTreeMap<usize, u64> {
+        let mut hashers: BTreeMap<usize, SipHasher24> = BTreeMap::new();
+        for slot in self.store.slots().filter(|slot| slot.shard(classes) == class) {
+            let hasher = hashers.entry(ring.partition_index(slot)).or_default();
             hasher.write_u16(slot.number().to_le());
-            hasher.write_u64(fingerprint.to_le());
+            hasher.write_u64(self.store.clock_fingerprint(slot).to_le());
         }
-        hasher.finish()
+        hashers.into_iter().map(|(index, hasher)| (index, hasher.finish())).collect()
     }
 
     fn slot_hashes<'a>(
@@ -203,10 +211,11 @@ impl<D: Disk> Shard<D> {
         if !self.answers_for(class, classes) {
             return;
         }
+        let own = self.partition_fingerprints(&view.ring, class, classes);
         let (mut slots, mut partitions) = (Vec::new(), Vec::new());
         for (first, fingerprint) in theirs {
             let Some(index) = self.shared_with(from, &view, first) else { continue };
-            if self.partition_fingerprint(&view.ring, index, class, classes) != fingerprint {
+            if own.get(&index).copied().unwrap_or(0) != fingerprint {
                 slots.extend(self.slot_hashes(&view.ring, index, class, classes));
                 partitions.push(first);
             }

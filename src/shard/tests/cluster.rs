@@ -1,0 +1,435 @@
+//! A few nodes in one process, with every message in the open: delivered at once, held, or lost.
+//!
+//! Invariant: nothing happens by itself; [`Cluster::settle`] runs until nothing is left to do.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::trace;
+use crate::causality::Secret;
+use crate::ring::{
+    ClusterId, Epoch, Liveness, Member, MemberNumber, NodeId, Partition, Peer, Ring, Settings,
+    Slot, View,
+};
+use crate::shard::{Effect, Event, Now, Origin, Shard, ShardConfig};
+use crate::storage::{Batch, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob};
+use crate::wire::Frame;
+
+/// A small segment, so that making one costs little.
+const SEGMENT_BYTES: u32 = 16 << 10;
+
+/// How a cluster is made.
+#[derive(Clone)]
+pub(in crate::shard) struct Plan {
+    pub(in crate::shard) nodes: u16,
+    /// The owners of every slot.
+    pub(in crate::shard) row: Vec<u16>,
+    /// How many shards each node has; the last number is that of all further nodes.
+    pub(in crate::shard) shards: Vec<u16>,
+    pub(in crate::shard) config: ShardConfig,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let config =
+            ShardConfig { sync_interval: Duration::from_secs(1 << 30), ..ShardConfig::default() };
+        Plan { nodes: 5, row: vec![1, 2, 3], shards: vec![1], config }
+    }
+}
+
+/// One shard of a node, its disk, and the syncs not done yet.
+struct Place {
+    shard: Option<Shard<MemoryDisk>>,
+    disk: MemoryDisk,
+    jobs: Vec<SyncJob<MemorySync>>,
+    /// The disk as of the last sync.
+    synced: MemoryDisk,
+}
+
+pub(in crate::shard) struct Cluster {
+    plan: Plan,
+    pub(in crate::shard) ring: Arc<Ring>,
+    pub(in crate::shard) now: Duration,
+    /// How often each node was started: lives are counted, to be read in traces.
+    lives: BTreeMap<u16, u64>,
+    places: BTreeMap<(u16, u16), Place>,
+    /// Who takes whom for being down.
+    down: BTreeSet<(u16, u16)>,
+    /// Messages from and to these are lost.
+    pub(in crate::shard) cut: BTreeSet<(u16, u16)>,
+    /// Messages from and to these wait.
+    pub(in crate::shard) held: BTreeSet<(u16, u16)>,
+    /// Messages of this kind wait, named as in traces.
+    pub(in crate::shard) held_kind: Option<String>,
+    /// Syncs of these wait.
+    pub(in crate::shard) unsyncing: BTreeSet<u16>,
+    /// Messages of these are delivered twice.
+    pub(in crate::shard) doubling: bool,
+    net: VecDeque<(u16, u16, Frame)>,
+    pub(in crate::shard) replies: Vec<(Origin, Effect)>,
+    pub(in crate::shard) trace: Vec<String>,
+}
+
+impl Cluster {
+    pub(in crate::shard) fn new(plan: Plan) -> Self {
+        let member = |number: u16| Member {
+            number: MemberNumber(number),
+            id: NodeId(number.into()),
+            name: format!("n{number}"),
+            addr: ([127, 0, 0, 1], 7400 + number).into(),
+            zone: String::new(),
+            weight: 1,
+            since: Epoch(1),
+        };
+        let row = plan.row.iter().copied().map(MemberNumber).collect();
+        let ring = Ring {
+            cluster: ClusterId(1),
+            epoch: Epoch(1),
+            previous: 0,
+            members: (1..=plan.nodes).map(member).collect(),
+            partitions: vec![Partition { first: Slot::new(0).expect("slot 0"), row }],
+            settings: Settings { copies: plan.row.len() as u8 },
+            secret: Secret([7; 16]),
+        };
+        ring.check().expect("a ring");
+        let mut cluster = Cluster {
+            ring: Arc::new(ring),
+            now: Duration::from_secs(1),
+            lives: BTreeMap::new(),
+            places: BTreeMap::new(),
+            down: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            held_kind: None,
+            unsyncing: BTreeSet::new(),
+            doubling: false,
+            net: VecDeque::new(),
+            replies: Vec::new(),
+            trace: Vec::new(),
+            plan,
+        };
+        for node in cluster.nodes() {
+            for index in 0..cluster.shards(node) {
+                let disk = MemoryDisk::new(u64::from(node));
+                let synced = disk.copy(0);
+                let place = Place { shard: None, disk, jobs: Vec::new(), synced };
+                cluster.places.insert((node, index), place);
+            }
+            cluster.start(node);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    pub(in crate::shard) fn nodes(&self) -> std::ops::RangeInclusive<u16> {
+        1..=self.plan.nodes
+    }
+
+    fn now(&self) -> Now {
+        Now { elapsed: self.now, wall_ms: 1_000 + self.now.as_millis() as u64 }
+    }
+
+    fn shards(&self, node: u16) -> u16 {
+        let shards = &self.plan.shards;
+        let of_node = shards.get(usize::from(node) - 1).or(shards.last());
+        *of_node.expect("a node has shards")
+    }
+
+    fn shard_of(&self, node: u16, slot: Slot) -> u16 {
+        slot.shard(self.shards(node))
+    }
+
+    pub(in crate::shard) fn shard(&self, node: u16, slot: Slot) -> &Shard<MemoryDisk> {
+        let place = &self.places[&(node, self.shard_of(node, slot))];
+        place.shard.as_ref().expect("the node runs")
+    }
+
+    pub(in crate::shard) fn runs(&self, node: u16) -> bool {
+        self.places[&(node, 0)].shard.is_some()
+    }
+
+    /// Lets reads of a node's disks complete later than they are asked for.
+    pub(in crate::shard) fn delay_reads(&mut self, node: u16) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.disk.delay_reads(1.0);
+            }
+        }
+    }
+
+    /// Starts a node in a new life.
+    pub(in crate::shard) fn start(&mut self, node: u16) {
+        let life = self.lives.entry(node).or_default();
+        *life += 1;
+        let life = *life;
+        let shards = self.shards(node);
+        for index in 0..shards {
+            let config = ShardConfig {
+                shard: index,
+                shards,
+                life,
+                seed: u64::from(node),
+                ..self.plan.config.clone()
+            };
+            let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
+            let options = Options { segment_bytes: SEGMENT_BYTES };
+            let (store, _) = Store::open(place.disk.clone(), options).expect("a sound disk");
+            place.jobs.clear();
+            place.shard = Some(Shard::new(store, config));
+        }
+        self.tell_views();
+    }
+
+    fn view(&self, node: u16) -> View {
+        let others = self.nodes().filter(|other| *other != node);
+        let peer = |other: u16| {
+            let down = self.down.contains(&(node, other));
+            let liveness = if down { Liveness::Down } else { Liveness::Up };
+            (MemberNumber(other), Peer { liveness, shards: self.shards(other) })
+        };
+        View { me: MemberNumber(node), ring: self.ring.clone(), peers: others.map(peer).collect() }
+    }
+
+    fn tell_views(&mut self) {
+        let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
+        for (node, index) in places {
+            let view = self.view(node);
+            self.step(node, index, Event::View(view));
+        }
+    }
+
+    pub(in crate::shard) fn step(&mut self, node: u16, index: u16, event: Event) {
+        let now = self.now();
+        let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
+        let Some(shard) = &mut place.shard else { return };
+        let mut effects = Vec::new();
+        shard.step(now, event, &mut effects);
+        match shard.flush() {
+            Ok(job) => place.jobs.extend(job),
+            Err(error) => {
+                shard.step(now, Event::SyncFailed(error.to_string()), &mut effects);
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Send(to, frame) => self.net.push_back((node, to.0, frame)),
+                Effect::Reply(origin, _) | Effect::Gathered(origin, _) => {
+                    self.trace.push(trace::effect(node, &effect));
+                    self.replies.push((origin, effect));
+                }
+            }
+        }
+    }
+
+    /// Runs until nothing is left to do but what is held.
+    pub(in crate::shard) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if !self.deliver_one() && !self.complete_reads() && !self.complete_syncs() {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn deliver_one(&mut self) -> bool {
+        let Some(at) = self.net.iter().position(|message| !self.is_held(message)) else {
+            return false;
+        };
+        self.deliver_at(at);
+        true
+    }
+
+    fn is_held(&self, (from, to, frame): &(u16, u16, Frame)) -> bool {
+        self.held.contains(&(*from, *to))
+            || self
+                .held_kind
+                .as_ref()
+                .is_some_and(|kind| trace::said(&frame.message).starts_with(kind.as_str()))
+    }
+
+    /// Delivers the first message that waits.
+    pub(in crate::shard) fn deliver_held(&mut self) -> Option<()> {
+        let at = self.net.iter().position(|message| self.is_held(message))?;
+        self.deliver_at(at);
+        Some(())
+    }
+
+    /// Loses all messages that wait.
+    pub(in crate::shard) fn drop_held(&mut self) {
+        let net = std::mem::take(&mut self.net);
+        self.net = net.into_iter().filter(|message| !self.is_held(message)).collect();
+    }
+
+    fn deliver_at(&mut self, at: usize) {
+        let (from, to, frame) = self.net.remove(at).expect("it was found there");
+        let lost = self.cut.contains(&(from, to)) || !self.runs(to);
+        self.trace.push(trace::message(from, to, &frame, lost));
+        if !lost {
+            let index = self.shard_of(to, frame.slot);
+            for _ in 0..if self.doubling { 2 } else { 1 } {
+                self.step(to, index, Event::Peer(MemberNumber(from), frame.clone()));
+            }
+        }
+    }
+
+    fn complete_reads(&mut self) -> bool {
+        let mut any = false;
+        let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
+        for (node, index) in places {
+            for (ticket, result) in self.places[&(node, index)].disk.take_due_reads() {
+                self.step(node, index, Event::Read(ticket, result));
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn complete_syncs(&mut self) -> bool {
+        let mut any = false;
+        let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
+        for (node, index) in places {
+            if !self.unsyncing.contains(&node) {
+                any |= self.sync(node, index);
+            }
+        }
+        any
+    }
+
+    fn sync(&mut self, node: u16, index: u16) -> bool {
+        let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
+        let mut upto: Option<Batch> = None;
+        for job in place.jobs.drain(..) {
+            for handle in &job.handles {
+                handle.sync().expect("no fault was asked for");
+            }
+            upto = upto.max(Some(job.upto));
+        }
+        let Some(upto) = upto else { return false };
+        place.synced = place.disk.copy(0);
+        self.step(node, index, Event::Synced(upto));
+        true
+    }
+
+    /// A client of `node` sends a request. The request id is its origin's.
+    pub(in crate::shard) fn client(&mut self, node: u16, frame: Frame) {
+        let index = self.shard_of(node, frame.slot);
+        let origin = Origin { driver: 0, connection: 1, request: frame.request };
+        self.step(node, index, Event::Client(origin, frame));
+    }
+
+    /// The last reply to a client's request.
+    pub(in crate::shard) fn reply(&self, request: u64) -> Option<&Frame> {
+        self.replies.iter().rev().find_map(|(origin, effect)| match effect {
+            Effect::Reply(_, frame) if origin.request == request => Some(frame),
+            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) => None,
+        })
+    }
+
+    /// Lets time pass, and everything that falls due in it happen.
+    pub(in crate::shard) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..100_000 {
+            let shards = self.places.values().filter_map(|place| place.shard.as_ref());
+            let next = shards.filter_map(Shard::next_deadline).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
+            for (node, index) in places {
+                let due = |shard: &Shard<MemoryDisk>| {
+                    shard.next_deadline().is_some_and(|at| at <= self.now)
+                };
+                if self.places[&(node, index)].shard.as_ref().is_some_and(due) {
+                    self.step(node, index, Event::Tick);
+                }
+            }
+            self.settle();
+        }
+        panic!("time stands still");
+    }
+
+    /// Every node in `left` takes every node in `right` for down, and the other way round.
+    pub(in crate::shard) fn split(&mut self, left: &[u16], right: &[u16]) {
+        for a in left {
+            for b in right {
+                for pair in [(*a, *b), (*b, *a)] {
+                    self.cut.insert(pair);
+                    self.down.insert(pair);
+                }
+            }
+        }
+        self.tell_views();
+    }
+
+    /// `node` takes `other` for down, and nobody else knows.
+    pub(in crate::shard) fn suspect(&mut self, node: u16, other: u16) {
+        self.down.insert((node, other));
+        self.tell_views();
+    }
+
+    /// The node stops. All others notice.
+    pub(in crate::shard) fn stop(&mut self, node: u16) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.shard = None;
+                place.disk.kill();
+            }
+        }
+        for other in self.nodes() {
+            self.down.insert((other, node));
+        }
+        self.tell_views();
+    }
+
+    /// The power of a node fails: everything that no sync has covered is lost. It starts again at
+    /// once, in a new life, before anybody notices.
+    pub(in crate::shard) fn crash(&mut self, node: u16) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.shard = None;
+                place.disk.restore(&place.synced);
+            }
+        }
+        self.start(node);
+    }
+
+    /// Everything works again, and everybody knows.
+    pub(in crate::shard) fn heal(&mut self) {
+        self.cut.clear();
+        self.down.clear();
+        self.held.clear();
+        self.unsyncing.clear();
+        for node in self.nodes() {
+            if !self.runs(node) {
+                self.start(node);
+            }
+        }
+        self.tell_views();
+    }
+
+    /// Everybody takes everybody for up.
+    pub(in crate::shard) fn all_up(&mut self) {
+        self.down.clear();
+        self.tell_views();
+    }
+
+    /// The lane between two nodes breaks: what was under way is lost, and both notice.
+    pub(in crate::shard) fn break_lane(&mut self, a: u16, b: u16) {
+        self.net.retain(|(from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
+        for (node, other) in [(a, b), (b, a)] {
+            for index in 0..self.shards(node) {
+                self.step(node, index, Event::LaneLost(MemberNumber(other)));
+            }
+        }
+    }
+
+    /// A node's disk fails.
+    pub(in crate::shard) fn poison(&mut self, node: u16) {
+        for index in 0..self.shards(node) {
+            self.step(node, index, Event::SyncFailed("no such device".into()));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Stories of a few nodes, told in scripts; and tests of what scripts tell badly.
+//!
+//! Scripts live in `tests/scripts/shard`; each begins with what it shows. A script that guards a rule
+//! is run a second time with that rule broken: then it must end otherwise, or it guards nothing.
+
+mod chaos;
+mod cluster;
+mod limits;
+mod story;
+mod trace;
+
+use std::path::{Path, PathBuf};
+
+use crate::rules::{Rule, without};
+
+use story::Story;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/shard")
+}
+
+fn ends_as_told(name: &str) -> bool {
+    let path = folder().join(name);
+    let told = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    goldenscript::generate(&mut Story::default(), &told).expect("the script runs") == told
+}
+
+/// The script that guards each rule kept in this folder.
+const GUARDED: [(Rule, &str); 10] = [
+    (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
+    (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
+    (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
+    (Rule::AnswerNonce, "a_page_for_an_earlier_life_is_dropped"),
+    (Rule::AckAfterSync, "an_acknowledgement_waits_for_the_sync"),
+    (Rule::HintAfterAck, "a_hint_stays_until_its_owner_has_it"),
+    (Rule::HintIsNoCopy, "a_fallback_keeps_hints_and_no_copy"),
+    (Rule::StrictOwners, "a_strict_write_counts_owners_only"),
+    (Rule::CountOnce, "a_node_counts_once"),
+    (Rule::RepairPasses, "repair_passes_the_sibling_limit"),
+];
+
+#[test]
+fn every_script_ends_as_told() {
+    let mut count = 0;
+    for file in std::fs::read_dir(folder()).expect("the folder is there") {
+        let path = file.expect("readable").path();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert!(text.starts_with("# "), "{}: begins with what it shows", path.display());
+        // Set UPDATE_GOLDENFILES=1 to write what happened into the script, then review the diff.
+        goldenscript::run(&mut Story::default(), &path).expect("the script runs");
+        count += 1;
+    }
+    assert!(count >= GUARDED.len());
+}
+
+#[test]
+fn every_rule_is_needed_by_its_script() {
+    for (rule, name) in GUARDED {
+        assert!(ends_as_told(name), "{name}");
+        assert!(!without(rule, || ends_as_told(name)), "{name} ends the same without {rule:?}");
+    }
+}
