@@ -12,18 +12,17 @@ mod bench;
 mod cluster;
 mod columns;
 mod data;
+mod demo;
 mod exit;
 mod inspect;
 mod lines;
 mod link;
 mod paint;
-#[allow(dead_code, reason = "the demo prints to a screen of its own")]
 mod screen;
 mod show;
 mod siblings;
 mod start;
 mod trouble;
-#[allow(dead_code, reason = "the demo splits lines")]
 mod words;
 
 use std::process::ExitCode;
@@ -60,6 +59,7 @@ pub fn main() -> ExitCode {
 fn run(common: &Common, command: &Command, screen: &mut Screen) -> Result<Exit, Trouble> {
     match command {
         Command::Start(args) => start::start(common, args, screen),
+        Command::Demo(args) => demo::demo(common, args, screen),
         asking => rt::block_on(ask(common, asking, screen)),
     }
 }

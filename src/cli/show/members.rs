@@ -14,7 +14,9 @@ pub(crate) fn members_text(members: &[MemberLine], paint: Paint) -> String {
             .to_owned();
     }
     let mut rows = vec![head(&["ST", "NAME", "ADDRESS", "ZONE", "SHARE", "HEARD", "ID"])];
-    rows.extend(members.iter().map(row));
+    let mut sorted: Vec<&MemberLine> = members.iter().collect();
+    sorted.sort_by_key(|member| (&member.name, member.number));
+    rows.extend(sorted.into_iter().map(row));
     let table = columns(&rows, &[4], |row, column, cell| match (row, column) {
         (0, _) => paint.dim(cell),
         (_, 0) if cell.starts_with('U') => paint.good(cell),

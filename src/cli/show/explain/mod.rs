@@ -370,9 +370,9 @@ fn holders(story: &Story<'_>, paint: Paint) -> String {
     };
     rows.extend(replicas.iter().filter(interesting).map(|replica| holder(story, replica)));
     let owners: BTreeSet<String> = story.owners().into_iter().collect();
-    for name in &story.explanation.missing {
-        let role = if owners.contains(name) { "owner" } else { "no owner" };
-        rows.push(vec![name.clone(), role.to_owned(), "(no answer)".to_owned()]);
+    for name in story.missing() {
+        let role = if owners.contains(&name) { "owner" } else { "no owner" };
+        rows.push(vec![name, role.to_owned(), "(no answer)".to_owned()]);
     }
     // Columns in which nobody has anything are left out.
     let used: Vec<usize> = (0..rows[0].len())
@@ -458,7 +458,7 @@ fn outlook(story: &Story<'_>) -> Vec<String> {
         ));
     }
     if !story.explanation.missing.is_empty() {
-        let missing = list(&story.explanation.missing);
+        let missing = list(&story.missing());
         sentences.push(format!("No answer from {missing}: what only they hold is not shown here."));
     }
     sentences

@@ -141,7 +141,14 @@ impl<'a> Story<'a> {
         .collect()
     }
 
-    /// The owners' names, answered or not.
+    /// The names of the members that did not answer, in order.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let mut missing = self.explanation.missing.clone();
+        missing.sort();
+        missing
+    }
+
+    /// The owners' names, answered or not, in order: a row gives no owner a rank.
     pub(super) fn owners(&self) -> Vec<String> {
         let names: BTreeMap<_, _> =
             self.explanation.names.iter().map(|(number, name)| (*number, name)).collect();
@@ -149,7 +156,9 @@ impl<'a> Story<'a> {
             Some(name) => (*name).clone(),
             None => format!("member {number}"),
         };
-        self.explanation.owners.iter().map(name).collect()
+        let mut owners: Vec<String> = self.explanation.owners.iter().map(name).collect();
+        owners.sort();
+        owners
     }
 
     /// The values that a replica holds as its own, as indices into the story.
