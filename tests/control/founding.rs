@@ -173,6 +173,28 @@ fn nobody_gives_way_while_its_vote_may_still_count() {
     assert!(counted_late > 5, "{counted_late} of 60 were founded by a vote that came late");
 }
 
+/// All votes are known to one whose disk is slow to keep the ring. Others hear of it before they give way.
+#[test]
+fn a_slow_disk_makes_nobody_give_way() {
+    let mut slow = 0;
+    for seed in 0..40 {
+        let mut net = Net::cluster(seed, 3);
+        assert!(net.run_until(seconds(10.0), |net| net.votes.len() == 3), "seed {seed}");
+        net.cut.insert((1, 0));
+        net.weather.disk = seconds(40.0);
+        net.run(2.0);
+        net.weather = Weather::fine();
+        net.wipe(1);
+        net.start(1);
+        net.cut.clear();
+        net.run(8.0);
+        slow += u32::from(net.ring_of(2).is_none());
+        assert!(net.run_until(seconds(90.0), Net::decided), "seed {seed}");
+        assert_eq!(net.ring_of(0), net.ring_of(2), "seed {seed}: the first gave way");
+    }
+    assert!(slow > 10, "{slow} of 40 had a slow disk");
+}
+
 /// The property the rest stands on: whatever happens while a cluster is being founded, there is one ring or none;
 /// and once the network heals there is one, and everybody is in it but who lost its disk too late.
 #[test]

@@ -139,9 +139,10 @@ fn a_member_that_moved_is_found_again() {
     assert!(lines.iter().any(|line| line.addr == new.to_string() && line.name == "moved"));
     // Who restarts later still knows where it went, although it is silent then.
     net.run(1.0);
+    net.kill(2);
     net.kill(0);
     net.start(0);
-    net.run(0.2);
+    net.run(5.0);
     assert!(net.nodes[0].routes.iter().any(|route| route.addr == new));
 }
 
