@@ -134,8 +134,7 @@ impl<D: Disk> Driver<D> {
         let failure = Failure::new(FailureCode::Refused, words);
         let queued = connection.queue(&frame_of(request, Message::Failure(failure)));
         debug_assert!(queued.is_ok(), "a few words fit into a frame");
-        connection.closing = true;
-        self.mark_dirty(at);
+        self.dismiss(at);
     }
 
     /// Requests are refused from now on.

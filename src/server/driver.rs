@@ -290,15 +290,23 @@ impl<D: Disk> Driver<D> {
         if let Some(view) = self.inbox.view() {
             self.on_view(view);
         }
-        for _ in 0..LETTERS_A_ROUND {
-            let Some(completion) = self.inbox.completion() else { break };
+        let mut room = LETTERS_A_ROUND;
+        while room > 0
+            && let Some(completion) = self.inbox.completion()
+        {
             self.complete(completion);
+            room -= 1;
         }
-        for _ in 0..LETTERS_A_ROUND {
-            let Some((origin, frame)) = self.inbox.request() else { return };
+        while room > 0
+            && let Some((origin, frame)) = self.inbox.request()
+        {
             self.step(Event::Client(origin, frame));
+            room -= 1;
         }
-        self.around.drivers[usize::from(self.around.number)].wake();
+        if room == 0 {
+            // Sockets have their turn, then the rest.
+            self.around.drivers[usize::from(self.around.number)].wake();
+        }
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -347,6 +355,15 @@ impl<D: Disk> Driver<D> {
         {
             self.again.push(at);
         }
+    }
+
+    /// Takes nothing more from a connection; it goes when what is queued has been read, or when its
+    /// time is over.
+    pub(super) fn dismiss(&mut self, at: usize) {
+        let Some(connection) = self.connections.get_mut(at) else { return };
+        connection.closing = true;
+        self.lingering.push_back((self.now.elapsed + LINGER, self.connections.id(at)));
+        self.mark_dirty(at);
     }
 
     /// Writes a connection at the end of the round.
@@ -436,7 +453,6 @@ impl<D: Disk> Driver<D> {
             }
             if connection.closing && connection.unsent() == 0 && !connection.lingers {
                 connection.say_goodbye();
-                self.lingering.push_back((self.now.elapsed + LINGER, self.connections.id(at)));
                 self.read_again(at);
             } else {
                 self.resume(at);

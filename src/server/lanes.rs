@@ -241,6 +241,9 @@ impl<D: Disk> Driver<D> {
 
     /// Whether frames to or from a member get through, as far as the links say.
     fn hears(&self, member: MemberNumber, way: Way) -> bool {
+        if self.around.links.all_open() {
+            return true;
+        }
         let Some(view) = &self.lanes.view else { return true };
         let addr = |member| view.ring.member(member).map(|member| member.addr);
         match (addr(view.me), addr(member), way) {

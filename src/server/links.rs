@@ -5,7 +5,7 @@
 //! and nobody is told. So a cut looks like what it stands for: a network that drops everything.
 //!
 //! Invariant: with nothing cut (always, outside demonstrations and tests) the price of asking is
-//! one relaxed load. Not here: clients, who are never cut off from any node.
+//! one load of a flag. Not here: clients, who are never cut off from any node.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -60,9 +60,14 @@ impl Links {
         self.0.any.store(false, Ordering::Release);
     }
 
+    /// Whether nothing is cut.
+    pub(super) fn all_open(&self) -> bool {
+        !self.0.any.load(Ordering::Acquire)
+    }
+
     /// Whether what `from` sends reaches `to`.
     pub fn open(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        if !self.0.any.load(Ordering::Acquire) {
+        if self.all_open() {
             return true;
         }
         let cut = self.0.cut.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,11 @@
 //! What a node's drivers count: enough to say what an operation costs in system calls and hand-offs.
 //!
-//! Invariant: every count only grows. One thread writes a set of counters, anybody reads them.
+//! Invariant: every count only grows. Nearly all are raised by one thread, so that raising is cheap;
+//! anybody reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One number that one thread raises and others read.
+/// One number that only grows.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
