@@ -16,7 +16,7 @@ use super::super::trouble::Trouble;
 use super::super::words::list;
 use crate::client::{Client, ClientOptions};
 use crate::server::{Links, Node, NodeConfig, StartError, rt};
-use crate::wire::{Answer, Question};
+use crate::wire::{Answer, MemberLine, Question};
 
 /// How long the nodes may take to notice.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -254,26 +254,30 @@ impl Nodes {
         Ok(format!("{name} is back, with what is on its disk.\n"))
     }
 
-    /// Whether every running node sees exactly the running nodes of its group.
+    /// Whether every running node hears exactly the running nodes of its group.
     fn noticed(&self) -> bool {
         self.groups.iter().all(|group| {
             let runs = |at: &&usize| self.seats[**at].node.is_some();
             let running: Vec<usize> = group.iter().filter(runs).copied().collect();
             let names: BTreeSet<String> =
                 running.iter().map(|at| self.name(*at).to_owned()).collect();
-            running.iter().all(|at| self.sees(*at).as_ref() == Some(&names))
+            running.iter().all(|at| self.hears(*at, &names))
         })
     }
 
-    /// The members that a node counts as up, if it answers.
-    fn sees(&self, at: usize) -> Option<BTreeSet<String>> {
-        match self.ask(at, Question::Members)? {
-            Answer::Members(members) => {
-                let up = members.into_iter().filter(|member| member.state.starts_with('U'));
-                Some(up.map(|member| member.name).collect())
-            }
-            _ => None,
+    /// Whether a node counts these members as up, and no others, and has their answers to a
+    /// question: heartbeats come back sooner than the connections that data take.
+    fn hears(&self, at: usize, names: &BTreeSet<String>) -> bool {
+        let Some(Answer::Members(members)) = self.ask(at, Question::Members) else { return false };
+        let up = |member: &&MemberLine| member.state.starts_with('U');
+        let seen: BTreeSet<&str> =
+            members.iter().filter(up).map(|member| member.name.as_str()).collect();
+        if seen.len() != names.len() || !seen.iter().all(|name| names.contains(*name)) {
+            return false;
         }
+        let Some(Answer::Status(status)) = self.ask(at, Question::Status) else { return false };
+        status.missing.len() == self.seats.len() - names.len()
+            && !status.missing.iter().any(|name| names.contains(name))
     }
 
     /// Hints that wait at any node, if all of them say.

@@ -1,0 +1,465 @@
+//! The command as people and scripts use it: the real binary, real sockets, real exit codes.
+//!
+//! Waits are for conditions, within a bound; every process started here is ended here.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn ringdove(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringdove"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGDOVE_")) {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("it was not killed");
+        Ended { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Checks the exit code.
+    fn with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// The error object on standard error.
+    fn error(&self) -> Value {
+        let line = self.err.lines().last().unwrap_or_default();
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {}", self.err));
+        value["error"].clone()
+    }
+}
+
+fn run(args: &[&str]) -> Ended {
+    Ended::of(ringdove(args).output().expect("it runs"))
+}
+
+fn fed(args: &[&str], input: &[u8]) -> Ended {
+    let mut child = ringdove(args).stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let ended = Ended::of(child.wait_with_output().expect("it ends"));
+    feeder.join().expect("the input was written, or nobody wanted it");
+    ended
+}
+
+/// A node in a process of its own.
+struct Peer {
+    child: Child,
+    lines: Receiver<String>,
+    addr: String,
+}
+
+impl Peer {
+    fn start(data: &Path) -> Self {
+        let data = data.to_str().expect("a path in UTF-8");
+        let mut command = ringdove(&["start", "--listen", "127.0.0.1:0", "--data", data]);
+        let mut child = command.args(["--name", "ann"]).spawn().expect("it runs");
+        let (sender, lines) = channel();
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut peer = Peer { child, lines, addr: String::new() };
+        let listening = peer.says("listening on ");
+        let words: Vec<&str> = listening.split([' ', ',']).collect();
+        peer.addr = words[2].to_owned();
+        peer.says("serving cluster ");
+        peer
+    }
+
+    /// Waits for a line that begins so.
+    fn says(&self, front: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|error| panic!("it never said {front:?}: {error}"));
+            if line.starts_with(front) {
+                return line;
+            }
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        run(&[args, &["--endpoint", &self.addr]].concat())
+    }
+
+    fn fed(&self, args: &[&str], input: &[u8]) -> Ended {
+        fed(&[args, &["--endpoint", &self.addr]].concat(), input)
+    }
+
+    /// Asks it to stop, as a service manager does, and returns its exit code.
+    fn stop(mut self) -> i32 {
+        let id = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(asked.success());
+        self.says("stopped; ");
+        self.child.wait().expect("it ends").code().expect("it ended by itself")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn a_value_comes_back_as_it_was_and_outlives_its_node() {
+    let dir = directory();
+    let data = dir.path().join("made/on/the/way");
+    let peer = Peer::start(&data);
+    let told = peer.run(&["put", "greeting", "hello"]).with(0);
+    assert_eq!(told.out, "ok written: on the disk of 1 owner (1 asked for)\n");
+    assert_eq!(peer.run(&["get", "greeting"]).with(0).out, "hello", "and nothing else");
+    peer.fed(&["put", "lines", "-"], b"one\ntwo\n").with(0);
+    assert_eq!(peer.run(&["get", "lines"]).with(0).out, "one\ntwo\n");
+    peer.run(&["put", "greeting", "-5", "-b", "other.bucket"]).with(0);
+    assert_eq!(peer.run(&["get", "greeting", "-b", "other.bucket"]).with(0).out, "-5");
+
+    let got = peer.run(&["get", "greeting", "-o", "json"]).with(0).json();
+    assert_eq!((&got["bucket"], &got["key"]), (&"default".into(), &"greeting".into()));
+    let value = &got["values"][0];
+    assert_eq!((&value["value"], &value["written_by"]), (&"hello".into(), &"cli".into()));
+    assert!(value["written_at"].as_str().is_some_and(|at| at.ends_with('Z') && at.contains('T')));
+    assert!(value["dot"].as_str().is_some_and(|dot| dot.contains('~') && dot.contains(':')));
+
+    peer.fed(&["put", "bytes", "-"], &[0xff, 0, 0xfe]).with(0);
+    let got = peer.run(&["get", "bytes", "-o", "json"]).with(0).json();
+    assert_eq!(got["values"][0]["value_base64"], "/wD+");
+    assert!(got["values"][0].get("value").is_none());
+
+    assert_eq!(peer.stop(), 0);
+    let peer = Peer::start(&data);
+    assert_eq!(peer.run(&["get", "greeting"]).with(0).out, "hello");
+    peer.run(&["delete", "greeting"]).with(0);
+    let missing = peer.run(&["get", "greeting"]).with(3);
+    assert!(missing.out.is_empty());
+    assert!(missing.err.contains("error: greeting has no value"), "{}", missing.err);
+    assert!(missing.err.contains("ringdove put greeting VALUE"), "{}", missing.err);
+    let missing = peer.run(&["get", "greeting", "-o", "json"]).with(3).json();
+    assert_eq!(missing["values"], Value::Array(Vec::new()));
+
+    let segment = data.join("shard-0/00000001.seg");
+    let dump = run(&["inspect", segment.to_str().expect("UTF-8")]).with(0);
+    assert!(dump.out.contains("key \"greeting\""), "{}", dump.out);
+}
+
+#[test]
+fn contexts_replace_what_was_read_and_nothing_else() {
+    let dir = directory();
+    let peer = Peer::start(dir.path());
+    let first = peer.run(&["put", "cart", "tea", "-o", "json"]).with(0).json();
+    assert_eq!((&first["outcome"], &first["siblings"]), (&"ok".into(), &1.into()));
+    assert_eq!(first["acks"], serde_json::json!({"owners": 1, "fallbacks": 0}));
+    let context = first["context"].as_str().expect("a context");
+    peer.run(&["put", "cart", "tea, milk", "--context", context]).with(0);
+    let second = peer.run(&["put", "cart", "tea, bread", "--context", context]).with(0);
+    assert!(second.err.contains("2 conflicting values"), "{}", second.err);
+
+    let refused = peer.run(&["put", "other", "x", "--context", context]).with(7);
+    assert!(refused.err.contains("belongs to another key"), "{}", refused.err);
+    let malformed = peer.run(&["put", "cart", "x", "--context", "?"]).with(2);
+    assert!(malformed.err.contains("not a context"), "{}", malformed.err);
+
+    let conflict = peer.run(&["get", "cart"]).with(4);
+    assert!(conflict.out.is_empty());
+    for part in ["2 conflicting values", "#1  \"tea, milk\"", "via ann", "siblings resolve cart"] {
+        assert!(conflict.err.contains(part), "{part}: {}", conflict.err);
+    }
+    assert_eq!(peer.run(&["get", "cart", "--all"]).with(0).out, "tea, milk\ntea, bread\n");
+    let both = peer.run(&["get", "cart", "-o", "json"]).with(0).json();
+    assert_eq!(both["values"].as_array().map(Vec::len), Some(2));
+
+    let listed = peer.run(&["siblings", "list", "-o", "json"]).with(0).json();
+    let expected = serde_json::json!([{"bucket": "default", "key": "cart", "siblings": 2}]);
+    assert_eq!(listed, expected);
+    let elsewhere = peer.run(&["siblings", "list", "-b", "elsewhere", "-o", "json"]).with(0).json();
+    assert_eq!(elsewhere, serde_json::json!([]));
+    let shown = peer.run(&["siblings", "show", "cart"]).with(0).out;
+    assert!(shown.contains("#2  \"tea, bread\""), "{shown}");
+
+    let explained = peer.run(&["explain", "cart"]).with(0).out;
+    for part in
+        ["2 conflicting values", "├─╮", "Why they conflict", "had not", "cli wrote it via ann"]
+    {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let explained = peer.run(&["explain", "cart", "-o", "json"]).with(0).json();
+    assert_eq!(explained["conflict"], true);
+    assert_eq!(explained["values"][0]["saw"], serde_json::json!([]));
+    assert_eq!(explained["values"][1]["held_by"], serde_json::json!(["ann"]));
+
+    let wrong = peer.run(&["siblings", "resolve", "cart", "--pick", "3"]).with(2);
+    assert!(wrong.err.contains("none of the 2 values"), "{}", wrong.err);
+    peer.run(&["siblings", "resolve", "cart", "--pick", "2"]).with(0);
+    assert_eq!(peer.run(&["get", "cart"]).with(0).out, "tea, bread");
+    peer.run(&["put", "cart", "honey", "--blind"]).with(0);
+    peer.run(&["siblings", "resolve", "cart", "--value", "all of it"]).with(0);
+    assert_eq!(peer.run(&["get", "cart"]).with(0).out, "all of it");
+    let nothing = peer.run(&["siblings", "resolve", "cart", "--pick", "1"]).with(0);
+    assert!(nothing.err.contains("one value already"), "{}", nothing.err);
+    let none = peer.run(&["siblings", "list"]).with(0).out;
+    assert_eq!(none, "No key has conflicting values.\n");
+}
+
+#[test]
+fn the_cluster_is_shown_in_the_promised_shapes() {
+    let dir = directory();
+    let peer = Peer::start(dir.path());
+    let members = peer.run(&["members", "-o", "json"]).with(0).json();
+    let ann = &members[0];
+    assert_eq!((&ann["name"], &ann["state"]), (&"ann".into(), &"UN".into()));
+    assert_eq!((&ann["addr"], &ann["leader"]), (&peer.addr.as_str().into(), &true.into()));
+    assert!(ann["id"].as_str().is_some_and(|id| id.len() == 32) && ann["zone"] == "");
+    let status = peer.run(&["status", "-o", "json"]).with(0).json();
+    assert_eq!((&status["health"], &status["members"]), (&"healthy".into(), &1.into()));
+    for field in ["cluster_id", "epoch", "partitions", "moves", "hints_pending", "conflicts"] {
+        assert!(status.get(field).is_some(), "{field}");
+    }
+    let ring = peer.run(&["ring", "-o", "json"]).with(0).json();
+    assert_eq!(ring["partitions"].as_array().map(Vec::len), Some(16));
+    assert!(peer.run(&["status", "--check"]).with(0).out.contains("HEALTHY"));
+    assert!(peer.run(&["members"]).with(0).out.contains("UN  ann *"));
+    assert!(peer.run(&["ring"]).with(0).out.contains("100.0 %"));
+    assert_eq!(peer.run(&["ring", "--all"]).with(0).out.lines().count(), 17);
+
+    let bench = ["bench", "--seconds", "0.3", "--connections", "2", "--in-flight", "4"];
+    let bench = peer.run(&[&bench[..], &["--keys", "50", "-o", "json"]].concat()).with(0).json();
+    assert_eq!(bench["failed"], 0);
+    for side in ["reads", "writes"] {
+        assert!(bench[side]["count"].as_u64() > Some(0), "{bench}");
+        let quantile = |name: &str| bench[side][name].as_u64().expect("a quantile");
+        assert!(quantile("p50_us") <= quantile("p99_us"));
+        assert!(quantile("p999_us") <= quantile("max_us"));
+    }
+}
+
+#[test]
+fn many_lines_go_through_one_connection_and_each_is_counted() {
+    let dir = directory();
+    let peer = Peer::start(dir.path());
+    let mut table: String = (0..2000).map(|n| format!("key {n}\tvalue {n}, née\n")).collect();
+    let loaded = peer.fed(&["put", "--lines", "-"], table.as_bytes()).with(0);
+    let counts = "2,000 lines: 2,000 written, 0 unknown, 0 failed, in ";
+    assert!(loaded.out.starts_with(counts), "{}", loaded.out);
+    let keys: String = (0..2000).map(|n| format!("key {n}\n")).collect();
+    let read = peer.fed(&["get", "--lines", "-", "-r", "all"], keys.as_bytes()).with(0);
+    assert_eq!(read.out, table, "every value, in order");
+
+    table = format!("good\t1\n\nno tab here\n\tno key\n{}\tlong\nlast\t\t2", "k".repeat(5000));
+    let file = dir.path().join("lines.tsv");
+    std::fs::write(&file, &table).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let loaded = peer.run(&["put", "--lines", file]).with(1);
+    let counts = "5 lines: 2 written, 0 unknown, 3 failed";
+    assert!(loaded.out.starts_with(counts), "{}", loaded.out);
+    for part in ["line 3: failed: there is no tab", "line 4: failed: the key is empty", "line 5: "]
+    {
+        assert!(loaded.err.contains(part), "{part}: {}", loaded.err);
+    }
+    assert_eq!(peer.run(&["get", "last"]).with(0).out, "\t2");
+    let loaded = peer.run(&["put", "--lines", file, "-o", "json"]).with(1).json();
+    assert_eq!((&loaded["written"], &loaded["failed"]), (&2.into(), &3.into()));
+    assert_eq!(loaded["problems"][0]["line"], 3);
+
+    let read = peer.fed(&["get", "--lines", "-"], b"last\nabsent\ngood").with(3);
+    assert_eq!(read.out, "last\t\t2\ngood\t1\n");
+    assert!(read.err.contains("line 2: not found: absent"), "{}", read.err);
+    let missing = peer.run(&["put", "--lines", "/no/such/file"]).with(1);
+    assert!(missing.err.contains("nothing was sent"), "{}", missing.err);
+}
+
+#[test]
+fn errors_say_what_happened_what_is_left_and_what_to_do() {
+    let dir = directory();
+    let peer = Peer::start(dir.path());
+    let parts = |ended: &Ended| {
+        for part in ["error: ", "state: ", "next:  "] {
+            assert!(ended.err.contains(part), "{part}: {}", ended.err);
+        }
+    };
+    let long = "k".repeat(4097);
+    let usage: [&[&str]; 4] = [
+        &["get", &long],
+        &["get", ""],
+        &["get", "k", "-b", "no/bucket"],
+        &["put", "k", "v", "-b", &long],
+    ];
+    for args in usage {
+        let ended = peer.run(args).with(2);
+        parts(&ended);
+        assert!(ended.err.contains("nothing was sent"), "{}", ended.err);
+    }
+    let large = vec![b'x'; (8 << 20) + 1];
+    let ended = peer.fed(&["put", "k", "-"], &large).with(2);
+    assert!(ended.err.contains("8 MiB"), "{}", ended.err);
+    peer.fed(&["put", "k", "-"], &large[1..]).with(0);
+    assert_eq!(peer.run(&["get", "k"]).with(0).out.len(), 8 << 20);
+    peer.run(&["get", "k", "-r", "most"]).with(2);
+
+    let ended = peer.run(&["put", "k", "v", "-w", "2"]).with(5);
+    parts(&ended);
+    let ended = peer.run(&["put", "k", "v", "-w", "2", "-o", "json"]).with(5);
+    let error = ended.error();
+    assert_eq!((&error["code"], &error["exit"]), (&"level_not_met".into(), &5.into()));
+    assert!(error["state"].as_str().is_some_and(|state| !state.is_empty()));
+
+    // A port that was free a moment ago, and that nobody listens on.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = gone.local_addr().expect("an address").to_string();
+    drop(gone);
+    let ended = run(&["get", "k", "--endpoint", &addr]).with(6);
+    parts(&ended);
+    assert!(ended.err.contains("ringdove start"), "{}", ended.err);
+    let several = format!("{addr},{}", peer.addr);
+    run(&["members", "--endpoint", &several]).with(0);
+
+    let mut command = ringdove(&["get", "absent"]);
+    command.env("RINGDOVE_ENDPOINT", &peer.addr).env("RINGDOVE_OUTPUT", "json");
+    let ended = Ended::of(command.output().expect("it runs")).with(3);
+    assert_eq!(ended.json()["key"], "absent");
+    let ended = run(&["get", "-o", "json"]).with(2);
+    assert_eq!(ended.error()["code"], "usage");
+
+    let data = dir.path().to_str().expect("UTF-8");
+    let ended = run(&["start", "--listen", "127.0.0.1:0", "--data", data]).with(1);
+    parts(&ended);
+    let ended = run(&["start", "--listen", "nowhere", "--data", "/proc/none"]).with(2);
+    assert!(ended.err.contains("--listen nowhere"), "{}", ended.err);
+    let other = directory();
+    let data = other.path().to_str().expect("UTF-8");
+    let ended = run(&["start", "--listen", &peer.addr, "--data", data]).with(1);
+    assert!(ended.err.contains("cannot listen on"), "{}", ended.err);
+}
+
+#[test]
+fn help_teaches_by_example() {
+    let top = run(&["--help"]).with(0).out;
+    assert!(top.contains("ringdove demo --tour") && top.contains("Exit codes:"));
+    let commands = [
+        "demo", "start", "get", "put", "delete", "siblings", "explain", "status", "members",
+        "ring", "bench", "inspect",
+    ];
+    for command in commands {
+        assert!(top.contains(&format!("\n  {command} ")), "{command} is not listed");
+        let help = run(&[command, "--help"]).with(0).out;
+        assert!(help.contains("Examples:\n  ringdove "), "{command}: {help}");
+    }
+    run(&[]).with(2);
+    assert!(run(&["--version"]).with(0).out.starts_with("ringdove "));
+}
+
+#[test]
+fn the_demo_makes_a_conflict_and_explains_it() {
+    let script = "\
+# a cart on both sides of a split
+put cart tea -w all
+split a,b | c,d,e
+members @c
+put cart 'tea, milk' -w one
+put cart 'tea, bread' -w one @d
+get cart -r one
+get cart -r one --on d
+heal
+get cart
+explain cart
+siblings resolve cart --value 'tea, milk, bread'
+get cart -r all @e
+kill b
+status --check
+restart b
+status --check @b
+split a | z
+heal me
+nonsense
+nodes
+get cart -o json
+quit
+get cart
+";
+    let ended = fed(&["demo", "--nodes", "5"], script.as_bytes()).with(0);
+    let expected = [
+        "a> put cart tea -w all\nok written: on the disk of 3 owners (3 asked for)\n",
+        "cut: a and b | c, d and e.",
+        "DN  a ",
+        "UN  d ",
+        "a> get cart -r one\ntea, milk\n",
+        "a> get cart -r one --on d\ntea, bread\n",
+        "healed: ",
+        "error: cart has 2 conflicting values\n",
+        "[conflict, exit code 4]",
+        "├─╮",
+        "Why they conflict",
+        "a> get cart -r all @e\ntea, milk, bread\n",
+        "b is gone; the others have noticed.",
+        "DEGRADED",
+        "[degraded, exit code 8]",
+        "b is back",
+        "HEALTHY",
+        "there is no node \"z\"",
+        "heal stands alone",
+        "unrecognized subcommand 'nonsense'",
+        "the network is whole",
+        "{\"bucket\":\"default\",\"key\":\"cart\"",
+        "a> quit\n",
+    ];
+    let mut rest = ended.out.as_str();
+    for part in expected {
+        let at =
+            rest.find(part).unwrap_or_else(|| panic!("{part:?} is not in what follows\n{rest}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert_eq!(rest, "", "nothing is done after quit");
+    let place =
+        ended.out.lines().find_map(|line| line.split_once("with data in ")).expect("told").1;
+    assert!(!Path::new(place).exists(), "{place} is left behind");
+
+    fed(&["demo", "--nodes", "1", "--strict"], b"put k v\nget k\n").with(0);
+    fed(&["demo", "--nodes", "1", "--strict"], b"get absent\n").with(1);
+}
+
+#[test]
+fn the_tour_does_what_it_tells() {
+    let ended = run(&["demo", "--tour"]).with(0);
+    for part in ["tea, milk, bread", "Why they conflict", "That was it"] {
+        assert!(ended.out.contains(part), "{part}: {}", ended.out);
+    }
+    let small = run(&["demo", "--tour", "--nodes", "3"]).with(2);
+    assert!(small.err.contains("five nodes"), "{}", small.err);
+}
