@@ -20,6 +20,8 @@ use crate::wire::{Answer, MemberLine, Question};
 
 /// How long the nodes may take to notice.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Attempts at removing what running nodes still write to.
+const REMOVALS: usize = 5;
 /// How often they are asked.
 const ASK: Duration = Duration::from_millis(50);
 /// Attempts at a set of ports that nobody else takes in between.
@@ -60,7 +62,11 @@ impl Directory {
         let watch = async move {
             let Ok(mut signals) = rt::StopSignals::listen() else { return };
             if signals.next().await.is_ok() {
-                let _ = std::fs::remove_dir_all(&doomed);
+                // The nodes still run, and may make a file while their directories go.
+                let removed = (0..REMOVALS).any(|_| std::fs::remove_dir_all(&doomed).is_ok());
+                if !removed {
+                    eprintln!("{} could not be removed", doomed.display());
+                }
                 std::process::exit(130);
             }
         };
