@@ -27,6 +27,7 @@ run put cart "book, pen" --context "$CONTEXT"
 say "${NAMES[2]} wakes; a client that had read the cart before adds a lamp there"
 kill -CONT "${PIDS[2]}"
 eventually "${NAMES[2]} is back" sees_up 0 3
+eventually "${NAMES[2]} reaches the others" at 2 status --check
 at 2 put cart "book, lamp" --context "$CONTEXT" >/dev/null
 
 both() { [ "$(at 0 siblings list -o json | grep -c '"cart"')" = 1 ]; }
