@@ -114,11 +114,19 @@ impl<'a> Story<'a> {
 
     /// A dot or a set of dots with nodes' names for numbers.
     pub(super) fn named(&self, text: &str) -> String {
-        let mut named = text.to_owned();
-        for (actor, name) in &self.actors {
-            named = named.replace(&format!("{actor}:"), &format!("{name}:"));
+        let name = |word: &str| match word.split_once(':') {
+            Some((actor, counters)) => match self.actors.get(actor) {
+                Some(name) => format!("{name}:{counters}"),
+                None => word.to_owned(),
+            },
+            None => word.to_owned(),
+        };
+        let inside = text.trim_matches(['{', '}']);
+        let words: Vec<String> = inside.split(' ').map(name).collect();
+        match text.len() - inside.len() {
+            0 => words.join(" "),
+            _ => format!("{{{}}}", words.join(" ")),
         }
-        named
     }
 
     /// The labels of these values; a run of four or more as one, `#1-#9`.
