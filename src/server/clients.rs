@@ -4,7 +4,7 @@
 //! request forwarded. Invariant: a client that sends what is no request is told what is wrong with
 //! it and closed; nobody else notices. Not here: what requests do (`shard`).
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::connection::{Connection, Role};
 use super::driver::Driver;
@@ -28,12 +28,12 @@ enum Way {
 
 impl<D: Disk> Driver<D> {
     /// A whole frame came in from a client.
-    pub(super) fn client_frame(&mut self, at: usize, bytes: Bytes) {
+    pub(super) fn client_frame(&mut self, at: usize, mut bytes: BytesMut) {
         self.around.counters.client_frames.one();
         let len = bytes.len();
         // Where the body is at fault the header stands, and the client can be told which request it was.
         let request = wire::peek(&bytes).ok().flatten().map_or(0, |header| header.request);
-        let frame = match wire::split(&mut BytesMut::from(bytes)) {
+        let frame = match wire::split(&mut bytes) {
             Ok(Some(frame)) => frame,
             Ok(None) => return self.malformed(at, 0, "a frame is shorter than its header says"),
             Err(error) => {

@@ -1,9 +1,9 @@
 //! The loop that drives one shard: one thread, its sockets, its inbox, its store.
 //!
 //! A round: wait for sockets, inbox or a deadline; read what is there into one shared buffer and
-//! step the shard for each frame; drain the inbox; fire timers; append once; write each socket that
-//! has something to write once; hand what was appended to the syncer. So the more there is to
-//! do, the more shares one append, one write and one sync (*request batch*).
+//! step the shard for each frame; drain the inbox; fire timers; append once, and hand that to the
+//! syncer; write each socket that has something to write once. So the more there is to do, the more
+//! shares one append, one write and one sync (*request batch*).
 //!
 //! Invariant: only this thread touches the shard. Nothing in a round waits but the poll. Not here: what a
 //! frame does (`shard`), clients (`clients.rs`), members (`lanes.rs`), questions over several shards
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{BUFFER_BYTES, Connection, Filled, Role, frame_len};
@@ -396,7 +396,7 @@ impl<D: Disk> Driver<D> {
                     }
                 }
                 Ok(Filled::Large) => {
-                    let frame = connection.large();
+                    let frame = Bytes::from(connection.large());
                     self.frame(at, frame.into());
                 }
                 Ok(Filled::Nothing) => break,
@@ -421,12 +421,12 @@ impl<D: Disk> Driver<D> {
             };
             let Some(len) = len else { return connection.keep(bytes) };
             let (frame, rest) = bytes.split_at(len);
-            self.frame(at, Bytes::copy_from_slice(frame));
+            self.frame(at, BytesMut::from(frame));
             bytes = rest;
         }
     }
 
-    fn frame(&mut self, at: usize, frame: Bytes) {
+    fn frame(&mut self, at: usize, frame: BytesMut) {
         match self.connections.get_mut(at).map(|connection| &connection.role) {
             Some(Role::Client(_)) => self.client_frame(at, frame),
             Some(Role::Lane(lane)) => {

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::connection::{Connection, Role};
 use super::driver::Driver;
@@ -205,12 +205,12 @@ impl<D: Disk> Driver<D> {
     }
 
     /// A whole frame came in on a lane.
-    pub(super) fn lane_frame(&mut self, at: usize, member: MemberNumber, frame: Bytes) {
+    pub(super) fn lane_frame(&mut self, at: usize, member: MemberNumber, mut frame: BytesMut) {
         self.around.counters.lane_frames.one();
         if !self.passes(at, member, Way::From) {
             return self.around.counters.frames_lost.one();
         }
-        let frame = match wire::split(&mut BytesMut::from(frame)) {
+        let frame = match wire::split(&mut frame) {
             Ok(Some(frame)) => frame,
             Ok(None) => return self.close(at, "a frame is shorter than its header says"),
             Err(error) => return self.close(at, &error.to_string()),

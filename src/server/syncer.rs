@@ -168,3 +168,87 @@ fn next<S: SyncHandle>(desk: &Desk<S>, due: Instant) -> Option<SyncJob<S>> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+    /// A file that says when a sync begins, and ends it when told how.
+    struct File {
+        name: u8,
+        begun: Sender<u8>,
+        end: Receiver<io::Result<()>>,
+    }
+
+    impl SyncHandle for File {
+        fn sync(&self) -> io::Result<()> {
+            self.begun.send(self.name).map_err(io::Error::other)?;
+            self.end.recv().map_err(io::Error::other)?
+        }
+
+        fn covers(&self, earlier: &Self) -> bool {
+            self.name == earlier.name
+        }
+    }
+
+    struct Bench {
+        syncer: Syncer<File>,
+        begun: (Sender<u8>, Receiver<u8>),
+        end: (Sender<io::Result<()>>, Receiver<io::Result<()>>),
+        done: Receiver<Result<Batch, String>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (told, done) = unbounded();
+            let tell = move |synced| told.send(synced).unwrap();
+            let counters = Arc::new(Counters::default());
+            let syncer = Syncer::start("s".to_owned(), SyncMode::Always, counters, tell).unwrap();
+            // No room: a sync begins only when the test looks.
+            Bench { syncer, begun: bounded(0), end: unbounded(), done }
+        }
+
+        fn hand(&self, upto: u64, files: &[u8]) {
+            let (begun, end) = (&self.begun.0, &self.end.1);
+            let file = |name: &u8| File { name: *name, begun: begun.clone(), end: end.clone() };
+            let handles = files.iter().map(file).collect();
+            self.syncer.hand(SyncJob { upto: Batch(upto), handles });
+        }
+
+        fn next_sync(&self, result: io::Result<()>) -> u8 {
+            let name = self.begun.1.recv().unwrap();
+            self.end.0.send(result).unwrap();
+            name
+        }
+    }
+
+    #[test]
+    fn what_comes_during_a_sync_shares_the_next() {
+        let bench = Bench::new();
+        bench.hand(1, &[7]);
+        assert_eq!(bench.begun.1.recv(), Ok(7), "the first sync runs");
+        bench.hand(2, &[7]);
+        bench.hand(3, &[7, 8]);
+        bench.hand(4, &[8]);
+        assert!(bench.done.is_empty(), "nothing is durable yet");
+        bench.end.0.send(Ok(())).unwrap();
+        assert_eq!(bench.done.recv(), Ok(Ok(Batch(1))));
+        assert_eq!([bench.next_sync(Ok(())), bench.next_sync(Ok(()))], [7, 8]);
+        assert_eq!(bench.done.recv(), Ok(Ok(Batch(4))));
+        bench.syncer.finish();
+        assert!(bench.done.recv().is_err(), "and that was all");
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_ever_called_durable() {
+        let bench = Bench::new();
+        bench.hand(1, &[7]);
+        bench.next_sync(Err(io::Error::other("bad sector")));
+        assert_eq!(bench.done.recv(), Ok(Err("bad sector".to_owned())));
+        bench.hand(2, &[7]);
+        bench.syncer.finish();
+        assert!(bench.done.recv().is_err());
+        assert!(bench.begun.1.is_empty());
+    }
+}
