@@ -262,6 +262,13 @@ fn the_cluster_is_shown_in_the_promised_shapes() {
     let bench = ["bench", "--seconds", "0.3", "--connections", "2", "--in-flight", "4"];
     let bench = peer.run(&[&bench[..], &["--keys", "50", "-o", "json"]].concat()).with(0).json();
     assert_eq!(bench["failed"], 0);
+    // Eight requests wait all the time, so their waits add up to about eight times the time.
+    let waited = |side: &str| {
+        let number = |name: &str| bench[side][name].as_f64().expect("a number");
+        number("count") * number("mean_us") / 1e6
+    };
+    let (waited, all) = (waited("reads") + waited("writes"), 8.0 * 0.3);
+    assert!(waited > all / 4.0, "{waited} s of {all}: {bench}");
     for side in ["reads", "writes"] {
         assert!(bench[side]["count"].as_u64() > Some(0), "{bench}");
         let quantile = |name: &str| bench[side][name].as_u64().expect("a quantile");
