@@ -1,2 +1,112 @@
-//! The simulator.
-fn main() {}
+//! `ringdove-sim`: runs seeds, replays one, checks the checkers.
+
+use std::io::Write;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use ringdove_sim::batch::{replay_command, run_seeds};
+use ringdove_sim::{Options, Profile, run};
+
+/// Whole Ringdove clusters on virtual time, from one seed, and every promise checked.
+#[derive(Debug, Parser)]
+#[command(name = "ringdove-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run many seeds and say what they exercised; exit with 1 if one breaks a promise.
+    Run {
+        /// The seeds, as FIRST..END.
+        #[arg(long, value_parser = seeds, default_value = "0..1000")]
+        seeds: Range<u64>,
+        /// How many nodes; each seed draws its own number without this.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(3..=16))]
+        nodes: Option<u64>,
+        /// Which kinds of trouble.
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
+        /// Stop after this many failures.
+        #[arg(long, default_value_t = 1)]
+        failures: usize,
+    },
+    /// Run one seed and print everything that happens in it, one line per event.
+    Replay {
+        /// The seed.
+        seed: u64,
+        /// How many nodes, as in the run.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(3..=16))]
+        nodes: Option<u64>,
+        /// The profile, as in the run.
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
+    },
+    /// Switch off each rule in turn and see which checker notices, and at which seed.
+    #[cfg(feature = "canaries")]
+    Canaries {
+        /// The seeds to try for each rule, as FIRST..END.
+        #[arg(long, value_parser = seeds, default_value = "0..500")]
+        seeds: Range<u64>,
+    },
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || format!("{text:?} is no range of seeds: FIRST..END, as in 0..1000");
+    let (first, end) = text.split_once("..").ok_or_else(wrong)?;
+    let (first, end) = (first.parse().map_err(|_| wrong())?, end.parse().map_err(|_| wrong())?);
+    if first < end { Ok(first..end) } else { Err(wrong()) }
+}
+
+fn main() -> ExitCode {
+    let ok = match Arguments::parse().command {
+        Command::Run { seeds, nodes, profile, failures } => {
+            let nodes = nodes.map(|nodes| nodes as usize);
+            run_batch(seeds, Options { nodes, profile, ..Options::default() }, failures)
+        }
+        Command::Replay { seed, nodes, profile } => {
+            let nodes = nodes.map(|nodes| nodes as usize);
+            replay(seed, Options { nodes, profile, trace: true, ..Options::default() })
+        }
+        #[cfg(feature = "canaries")]
+        Command::Canaries { seeds } => ringdove_sim::canaries::table(seeds),
+    };
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_batch(seeds: Range<u64>, options: Options, failures: usize) -> bool {
+    let began = Instant::now();
+    let batch = run_seeds(seeds, options, failures.max(1));
+    let took = began.elapsed();
+    print!("{}", batch.counts);
+    println!(
+        "{} histories in {:.1} s ({:.1} ms each), {:.0} s of virtual time; slowest to become quiet: {:.1} s",
+        batch.runs,
+        took.as_secs_f64(),
+        took.as_secs_f64() * 1e3 / batch.runs.max(1) as f64,
+        batch.virtual_time.as_secs_f64(),
+        batch.slowest_quiet.as_secs_f64(),
+    );
+    for failed in &batch.failed {
+        print!("FAILED {failed}");
+        println!("  replay: {}", replay_command(failed.seed, options));
+    }
+    if batch.failed.is_empty() {
+        println!("every promise kept");
+    }
+    batch.failed.is_empty()
+}
+
+fn replay(seed: u64, options: Options) -> bool {
+    let report = run(seed, options);
+    // A reader that went away (`| head`) is no failure of the run.
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(report.trace.as_bytes());
+    for violation in &report.violations {
+        let _ = writeln!(out, "VIOLATION {violation}");
+    }
+    report.violations.is_empty()
+}

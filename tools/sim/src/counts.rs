@@ -1,0 +1,92 @@
+//! What a run exercised. A run, or a batch of them, that did not do what it claims is vacuous.
+//!
+//! Invariant: a count only grows, and only when the thing was seen to happen.
+
+use std::fmt;
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident $label:literal,)*) => {
+        /// How often each thing happened.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counts {
+            /// Each count with its name.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($label, self.$name),)*]
+            }
+
+            /// Adds another run's counts.
+            pub fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// Writes that the store acknowledged.
+    ok_writes "ok writes",
+    /// Writes with an unknown outcome.
+    unknown_writes "unknown writes",
+    /// Writes refused without effect.
+    failed_writes "failed writes",
+    /// Reads answered.
+    ok_reads "ok reads",
+    /// Reads that showed more than one value.
+    sibling_reads "reads showing siblings",
+    /// Pairs of an acknowledged write and a later read whose quorums meet.
+    regular_pairs "write-read pairs held to regularity",
+    /// Acknowledged writes that something had replaced in the end.
+    replaced "acknowledged writes replaced",
+    /// Frames that carried a hint to a fallback.
+    hints_kept "hints kept",
+    /// Frames that delivered a hint.
+    hints_delivered "hints delivered",
+    /// Frames that repaired a replica after a read.
+    repairs "read repairs",
+    /// Sync pages that carried entries.
+    sync_pages "sync pages with entries",
+    /// Requests forwarded to an owner.
+    forwards "forwards",
+    /// Reads answered from hints alone.
+    hint_reads "reads answered from hints",
+    /// Frames sent.
+    frames "frames",
+    /// Frames lost, on cut links too.
+    lost "frames lost",
+    /// Frames doubled.
+    doubled "frames doubled",
+    /// Links cut, by splits and one-way cuts.
+    cuts "links cut",
+    /// Nodes killed.
+    kills "kills",
+    /// Nodes that lost power.
+    power_losses "power losses",
+    /// Nodes started again.
+    restarts "restarts",
+    /// Nodes paused.
+    pauses "pauses",
+    /// Syncs that failed.
+    failed_syncs "failed syncs",
+    /// Reads of a disk that came later.
+    later_reads "late disk reads",
+}
+
+impl Counts {
+    /// What a batch of mixed runs must have done, or it is vacuous: the names of those at 0.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.named().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in self.named() {
+            writeln!(f, "{count:>12}  {name}")?;
+        }
+        Ok(())
+    }
+}

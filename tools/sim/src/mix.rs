@@ -1,0 +1,367 @@
+//! What one seed's world is like: its size, its workload, its weather.
+//!
+//! Swarm testing (Groce et al. 2012): each seed draws its own mixture, with whole kinds of trouble
+//! left out, because rare orders of events need lopsided mixtures.
+//!
+//! Invariant: a mix follows from seed, profile and the number of nodes asked for, and nothing else.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use ringdove::shard::ShardConfig;
+use ringdove::wire::Level;
+
+use crate::dice::Dice;
+
+/// Which kinds of trouble a run may draw from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Everything; each seed its own mixture.
+    #[default]
+    Mixed,
+    /// Nothing goes wrong.
+    Calm,
+    /// Lanes as TCP gives them: in order, nothing lost or doubled but by a broken lane.
+    Lanes,
+    /// The network splits and loses, the nodes stay up.
+    Splits,
+    /// The nodes crash and lose power, the network is well.
+    Crashes,
+}
+
+/// Kinds of faults, in the order of [`Mix::faults`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Two groups that do not hear each other.
+    Split,
+    /// Some directed links go dead.
+    OneWay,
+    /// One node hears nobody.
+    Isolate,
+    /// All links work again.
+    Heal,
+    /// kill -9: memory is gone, the page cache stays.
+    Kill,
+    /// A machine loses power: what was not synced may be gone.
+    Power,
+    /// All machines lose power together.
+    Blackout,
+    /// A node that is down starts.
+    Restart,
+    /// SIGSTOP for a while.
+    Pause,
+    /// A node does everything slowly for a while.
+    Slow,
+    /// The lanes between two nodes break.
+    Lanes,
+    /// A wall clock jumps.
+    Clock,
+    /// A node thinks for a while that another is down.
+    Slander,
+    /// The next sync at a node fails.
+    SyncFails,
+}
+
+impl Fault {
+    /// Every kind.
+    pub(crate) const ALL: [Fault; 14] = [
+        Fault::Split,
+        Fault::OneWay,
+        Fault::Isolate,
+        Fault::Heal,
+        Fault::Kill,
+        Fault::Power,
+        Fault::Blackout,
+        Fault::Restart,
+        Fault::Pause,
+        Fault::Slow,
+        Fault::Lanes,
+        Fault::Clock,
+        Fault::Slander,
+        Fault::SyncFails,
+    ];
+
+    fn usual_weight(self) -> f64 {
+        match self {
+            Fault::Split | Fault::Isolate | Fault::Kill | Fault::Power => 2.0,
+            Fault::Heal => 3.0,
+            Fault::Restart => 5.0,
+            Fault::OneWay | Fault::Pause | Fault::Lanes | Fault::Slander => 1.0,
+            Fault::Blackout | Fault::Slow | Fault::Clock => 0.5,
+            Fault::SyncFails => 0.3,
+        }
+    }
+
+    fn of_network(self) -> bool {
+        match self {
+            Fault::Split | Fault::OneWay | Fault::Isolate | Fault::Lanes | Fault::Slander => true,
+            Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails => false,
+            Fault::Heal | Fault::Restart | Fault::Pause | Fault::Slow | Fault::Clock => false,
+        }
+    }
+
+    fn of_nodes(self) -> bool {
+        matches!(self, Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails)
+    }
+
+    /// The cures stay in every mixture.
+    fn cures(self) -> bool {
+        matches!(self, Fault::Heal | Fault::Restart)
+    }
+}
+
+/// How the network behaves apart from splits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Weather {
+    /// Whether frames between two shards stay in order.
+    pub(crate) ordered: bool,
+    /// The usual delay of a frame, in microseconds, from and to.
+    pub(crate) delay: (u64, u64),
+    /// How likely a frame is lost.
+    pub(crate) loss: f64,
+    /// How likely a frame comes twice.
+    pub(crate) duplicate: f64,
+    /// How likely a frame is very late.
+    pub(crate) straggle: f64,
+    /// How late.
+    pub(crate) straggle_mean: Duration,
+}
+
+/// What the clients do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Workload {
+    /// Slots that the keys lie in.
+    pub(crate) slots: usize,
+    /// Keys in each of them.
+    pub(crate) keys_per_slot: usize,
+    /// How many clients.
+    pub(crate) sessions: usize,
+    /// How many operations they do together.
+    pub(crate) ops: usize,
+    /// How long a client thinks, usually.
+    pub(crate) think: Duration,
+    /// Weights of get, put with a token, blind put, overwrite, delete with a token, blind delete.
+    pub(crate) kinds: [f64; 6],
+    /// The levels to choose from.
+    pub(crate) levels: Vec<Level>,
+    /// How likely a write is strict.
+    pub(crate) strict: f64,
+    /// How likely an older token is sent than the last one.
+    pub(crate) stale: f64,
+    /// How likely another session's token is sent.
+    pub(crate) borrowed: f64,
+    /// How likely a client stays with its node.
+    pub(crate) sticky: f64,
+    /// How likely a write with an unknown outcome is tried again under its name.
+    pub(crate) retry: f64,
+    /// The longest value.
+    pub(crate) value_len: usize,
+    /// How long a client waits, in milliseconds, from and to.
+    pub(crate) timeout_ms: (u64, u64),
+}
+
+/// How the disks behave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Disks {
+    /// How long a sync takes, in microseconds, from and to.
+    pub(crate) sync: (u64, u64),
+    /// How likely a read is answered later.
+    pub(crate) later: f64,
+    /// How long such a read takes, in microseconds, from and to.
+    pub(crate) read: (u64, u64),
+    /// How long a driver gathers events before it appends them, in microseconds, at most.
+    pub(crate) gather: u64,
+    /// The size of a segment.
+    pub(crate) segment_bytes: u32,
+}
+
+/// Everything that a seed decides before its run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mix {
+    /// Shards of each node.
+    pub(crate) shards: Vec<u16>,
+    /// Copies wanted.
+    pub(crate) copies: u8,
+    /// The clients.
+    pub(crate) workload: Workload,
+    /// The network during the safety phase.
+    pub(crate) weather: Weather,
+    /// The disks.
+    pub(crate) disks: Disks,
+    /// How often a node looks who is there.
+    pub(crate) detect_every: Duration,
+    /// How likely such a look is wrong.
+    pub(crate) mistake: f64,
+    /// How long between faults, usually.
+    pub(crate) fault_every: Duration,
+    /// The weight of each fault, as in [`Fault::ALL`]. All 0: none.
+    pub(crate) faults: [f64; Fault::ALL.len()],
+    /// Whether all nodes are killed when the faults end.
+    pub(crate) restart_all: bool,
+    /// The limits and intervals of every shard.
+    pub(crate) config: ShardConfig,
+}
+
+impl Mix {
+    /// Draws the mix of a seed.
+    pub(crate) fn draw(seed: u64, nodes: Option<usize>, profile: Profile) -> Mix {
+        let dice = &mut Dice::new(seed, "mix");
+        let nodes = nodes.unwrap_or_else(|| dice.pick(&[3, 3, 4, 5, 5, 6]));
+        let odd_shards = dice.chance(0.1);
+        let shard_count = |dice: &mut Dice| if odd_shards { dice.pick(&[1, 2, 4]) } else { 2 };
+        Mix {
+            shards: (0..nodes).map(|_| shard_count(dice)).collect(),
+            copies: 3,
+            workload: Workload::draw(dice, profile),
+            weather: Weather::draw(dice, profile),
+            disks: Disks::draw(dice),
+            detect_every: dice.micros(50_000, 500_000),
+            mistake: if profile == Profile::Calm { 0.0 } else { dice.pick(&[0.0, 0.0, 0.01, 0.1]) },
+            fault_every: dice.micros(100_000, 1_500_000),
+            faults: draw_faults(dice, profile),
+            restart_all: profile != Profile::Calm && dice.chance(0.3),
+            config: draw_config(dice, profile),
+        }
+    }
+}
+
+fn draw_faults(dice: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
+    let mut weights = Fault::ALL.map(|fault| {
+        let allowed = match profile {
+            Profile::Mixed | Profile::Lanes => true,
+            Profile::Calm => false,
+            Profile::Splits => !fault.of_nodes(),
+            Profile::Crashes => !fault.of_network(),
+        };
+        let drawn = fault.cures() || dice.chance(0.6);
+        if allowed && drawn { fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0]) } else { 0.0 }
+    });
+    if profile == Profile::Mixed && dice.chance(0.04) {
+        weights = [0.0; Fault::ALL.len()];
+    }
+    weights
+}
+
+/// Limits small enough to be met, in some runs, and intervals short enough to matter in a minute.
+fn draw_config(dice: &mut Dice, profile: Profile) -> ShardConfig {
+    let mut config = ShardConfig {
+        sync_interval: dice.micros(100_000, 2_000_000),
+        hint_timeout: dice.micros(300_000, 5_000_000),
+        hint_retry: dice.micros(100_000, 1_000_000),
+        ask_timeout: dice.micros(300_000, 5_000_000),
+        page_bytes: dice.pick(&[1, 200, 1 << 20]),
+        asks_max: dice.pick(&[1, 8]),
+        hints_in_flight_max: dice.pick(&[1, 64]),
+        strips_per_round: dice.pick(&[1, 4_096]),
+        ..ShardConfig::default()
+    };
+    if profile != Profile::Calm && dice.chance(0.3) {
+        config.siblings_max = dice.pick(&[3, 128]);
+        config.siblings_warn = config.siblings_warn.min(config.siblings_max);
+        config.requests_max = dice.pick(&[1, 3, 65_536]);
+        config.unsynced_max = dice.pick(&[1, 65_536]);
+        config.loads_max = dice.pick(&[1, 4_096]);
+        config.hint_bytes_max = dice.pick(&[500, 1 << 30]);
+    }
+    config
+}
+
+impl Weather {
+    /// What the network is like once everything is healed.
+    pub(crate) const FAIR: Weather = Weather {
+        ordered: true,
+        delay: (100, 1_000),
+        loss: 0.0,
+        duplicate: 0.0,
+        straggle: 0.0,
+        straggle_mean: Duration::ZERO,
+    };
+
+    fn draw(dice: &mut Dice, profile: Profile) -> Weather {
+        let rough = match profile {
+            Profile::Mixed => dice.chance(0.6),
+            Profile::Splits => dice.chance(0.5),
+            Profile::Calm | Profile::Lanes | Profile::Crashes => false,
+        };
+        let slowest = dice.pick(&[1_000, 5_000, 50_000]);
+        if !rough {
+            return Weather { delay: (100, slowest), ..Weather::FAIR };
+        }
+        Weather {
+            ordered: false,
+            delay: (100, slowest),
+            loss: dice.pick(&[0.0, 0.01, 0.1, 0.3]),
+            duplicate: dice.pick(&[0.0, 0.05, 0.3]),
+            straggle: dice.pick(&[0.0, 0.02, 0.1]),
+            straggle_mean: dice.micros(50_000, 4_000_000),
+        }
+    }
+}
+
+impl Workload {
+    fn draw(dice: &mut Dice, profile: Profile) -> Workload {
+        let mut kinds = [3.0, 3.0, 1.0, 1.0, 1.0, 0.1];
+        for weight in &mut kinds {
+            *weight *= dice.pick(&[0.2, 1.0, 1.0, 3.0]);
+        }
+        let levels = match dice.index(4) {
+            0 => vec![Level::Quorum],
+            1 => vec![Level::One, Level::Quorum],
+            2 => vec![Level::One],
+            _ => vec![Level::One, Level::Quorum, Level::Quorum, Level::All, Level::Count(2)],
+        };
+        Workload {
+            slots: dice.pick(&[1, 1, 2, 4]),
+            keys_per_slot: dice.pick(&[1, 2, 3]),
+            sessions: dice.pick(&[1, 2, 3, 5]),
+            ops: dice.range(20, 120) as usize,
+            think: dice.micros(2_000, 150_000),
+            kinds,
+            levels,
+            strict: dice.pick(&[0.0, 0.5, 1.0]),
+            stale: dice.pick(&[0.0, 0.1, 0.4]),
+            borrowed: dice.pick(&[0.0, 0.1]),
+            sticky: dice.pick(&[0.0, 0.8, 1.0]),
+            retry: dice.pick(&[0.0, 0.0, 0.5]),
+            value_len: dice.pick(&[0, 60, 400]),
+            timeout_ms: match (profile, dice.pick(&[(200, 800), (1_000, 3_000), (5_000, 5_000)])) {
+                (Profile::Calm, _) => (10_000, 10_000),
+                (_, timeout) => timeout,
+            },
+        }
+    }
+}
+
+impl Disks {
+    fn draw(dice: &mut Dice) -> Disks {
+        Disks {
+            sync: dice.pick(&[(100, 1_000), (1_000, 20_000), (1_000, 300_000)]),
+            later: dice.pick(&[0.0, 0.3, 1.0]),
+            read: dice.pick(&[(50, 500), (1_000, 50_000)]),
+            gather: dice.pick(&[0, 500, 5_000]),
+            segment_bytes: dice.pick(&[4 << 10, 16 << 10, 64 << 10]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_keeps_out_what_it_says() {
+        let weight = |mix: &Mix, fault| {
+            let at = Fault::ALL.iter().position(|other| *other == fault).expect("listed");
+            mix.faults[at]
+        };
+        for seed in 0..200 {
+            let calm = Mix::draw(seed, None, Profile::Calm);
+            assert!(calm.faults.iter().all(|weight| *weight == 0.0) && calm.weather.loss == 0.0);
+            let splits = Mix::draw(seed, None, Profile::Splits);
+            assert_eq!(weight(&splits, Fault::Power), 0.0);
+            let crashes = Mix::draw(seed, Some(5), Profile::Crashes);
+            assert_eq!(weight(&crashes, Fault::Split), 0.0);
+            assert_eq!(crashes.shards.len(), 5);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A simulated node: disks that outlive it, and a process that does not.
+//!
+//! Invariant: what a process knew is gone with it; its disks keep what a real disk would. A process
+//! draws a fresh life at every start, so its actor is never an old one.
+//! Not here: what arrives when (`world`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringdove::causality::Actor;
+use ringdove::ring::{Liveness, MemberNumber, Peer, Ring, View};
+use ringdove::shard::{Now, Shard, ShardConfig};
+use ringdove::storage::{MemoryDisk, MemorySync, Options, Store, SyncJob};
+
+use crate::happening::Happening;
+
+/// One node of the cluster.
+pub(crate) struct Node {
+    /// Its number in the ring.
+    pub(crate) number: MemberNumber,
+    /// One disk for each shard.
+    pub(crate) disks: Vec<MemoryDisk>,
+    /// Its process, while there is one.
+    pub(crate) process: Option<Process>,
+    /// Whom it thinks up.
+    pub(crate) believes: BTreeMap<MemberNumber, bool>,
+    /// Whom it thinks down until then, whatever it hears.
+    pub(crate) slander: BTreeMap<MemberNumber, Duration>,
+    /// By how much its wall clock is off, in milliseconds.
+    pub(crate) wall_skew_ms: i64,
+    /// By how much everything it does takes longer.
+    pub(crate) slowdown: u32,
+    /// Whether its next sync is going to fail.
+    pub(crate) next_sync_fails: bool,
+    /// How often it was started.
+    pub(crate) starts: u64,
+}
+
+/// A running node.
+pub(crate) struct Process {
+    /// Which of the node's starts it is.
+    pub(crate) start: u64,
+    /// Under which name it writes.
+    pub(crate) actor: Actor,
+    /// When it was started.
+    pub(crate) since: Duration,
+    /// Its shards.
+    pub(crate) shards: Vec<Running>,
+    /// Whether it is stopped for now; what happens meanwhile waits here.
+    pub(crate) paused: Option<VecDeque<Happening>>,
+}
+
+/// A running shard with its driver and syncer.
+pub(crate) struct Running {
+    /// The machine itself.
+    pub(crate) shard: Shard<MemoryDisk>,
+    /// When its next tick is on the way for.
+    pub(crate) tick_at: Option<Duration>,
+    /// Whether a flush is on the way.
+    pub(crate) flush_due: bool,
+    /// What waits for the syncer.
+    pub(crate) unsynced: Option<SyncJob<MemorySync>>,
+    /// Whether the syncer is at work.
+    pub(crate) syncing: bool,
+    /// Whether a sync failed: it only reads until it is restarted.
+    pub(crate) poisoned: bool,
+}
+
+/// What a process is started with.
+pub(crate) struct Start {
+    /// 48 random bits.
+    pub(crate) life: u64,
+    /// Where its shards' randomness comes from.
+    pub(crate) seed: u64,
+    /// When.
+    pub(crate) at: Duration,
+    /// The limits of its shards; `shard`, `shards`, `life` and `seed` are filled in here.
+    pub(crate) config: ShardConfig,
+    /// How its stores are opened.
+    pub(crate) options: Options,
+}
+
+impl Node {
+    /// A node with empty disks that does not run.
+    pub(crate) fn new(number: MemberNumber, disks: Vec<MemoryDisk>) -> Self {
+        Node {
+            number,
+            disks,
+            process: None,
+            believes: BTreeMap::new(),
+            slander: BTreeMap::new(),
+            wall_skew_ms: 0,
+            slowdown: 1,
+            next_sync_fails: false,
+            starts: 0,
+        }
+    }
+
+    /// Starts a process on the disks as they are. `Err` when a store does not open.
+    pub(crate) fn start(&mut self, start: &Start) -> Result<(), String> {
+        assert!(self.process.is_none(), "a node runs once at a time");
+        self.starts += 1;
+        let shards = self.disks.len() as u16;
+        let mut running = Vec::new();
+        for (index, disk) in self.disks.iter().enumerate() {
+            let (store, _) = Store::open(disk.clone(), start.options)
+                .map_err(|why| format!("n{} shard {index} does not open: {why}", self.number))?;
+            let config = ShardConfig {
+                shard: index as u16,
+                shards,
+                life: start.life,
+                seed: start.seed.wrapping_add(index as u64),
+                ..start.config.clone()
+            };
+            running.push(Running {
+                shard: Shard::new(store, config),
+                tick_at: None,
+                flush_due: false,
+                unsynced: None,
+                syncing: false,
+                poisoned: false,
+            });
+        }
+        self.process = Some(Process {
+            start: self.starts,
+            actor: Actor::new(self.number.0, start.life),
+            since: start.at,
+            shards: running,
+            paused: None,
+        });
+        Ok(())
+    }
+
+    /// Whether it runs and is not stopped.
+    pub(crate) fn answers(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.paused.is_none())
+    }
+
+    /// Whether this start of it still runs.
+    pub(crate) fn runs(&self, start: u64) -> bool {
+        self.process.as_ref().is_some_and(|process| process.start == start)
+    }
+
+    /// The time as its process is told it.
+    pub(crate) fn now(&self, at: Duration) -> Now {
+        let since = self.process.as_ref().map_or(Duration::ZERO, |process| process.since);
+        let wall = 1_700_000_000_000 + at.as_millis() as i64 + self.wall_skew_ms;
+        Now { elapsed: at.saturating_sub(since), wall_ms: wall.max(0) as u64 }
+    }
+
+    /// The cluster as it sees it. `shards` are those of every node, by place.
+    pub(crate) fn view(&self, ring: &Arc<Ring>, shards: &[u16]) -> View {
+        let peers = self.believes.iter().map(|(member, up)| {
+            let liveness = if *up { Liveness::Up } else { Liveness::Down };
+            (*member, Peer { liveness, shards: shards[place(*member)] })
+        });
+        View { me: self.number, ring: Arc::clone(ring), peers: peers.collect() }
+    }
+}
+
+/// A member's place among the nodes: numbers go from 1.
+pub(crate) fn place(member: MemberNumber) -> usize {
+    usize::from(member.0) - 1
+}

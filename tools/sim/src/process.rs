@@ -1,0 +1,290 @@
+//! Starting, driving and ending the processes of nodes: what `server` does for real ones.
+//!
+//! Invariant: as in the real driver, a shard is stepped, then flushed, then its batches are synced one
+//! job after the other; nothing is told to be synced before the disk says so.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringdove::causality::Dot;
+use ringdove::key::Key;
+use ringdove::ring::Slot;
+use ringdove::rules::Rule;
+use ringdove::shard::Event;
+use ringdove::storage::{Batch, Fault, MemorySync, Options, SyncHandle, Ticket};
+use ringdove::wire::{Frame, Message};
+
+use crate::happening::Happening;
+use crate::history::{Basis, OpId};
+use crate::node::Start;
+use crate::world::World;
+
+/// A shard asks for time no sooner than after this: a deadline in the past must not stop the clock.
+const TICK_MIN: Duration = Duration::from_micros(50);
+
+/// What could be seen of a key just before a write may have been minted.
+pub(crate) struct Glimpse {
+    op: OpId,
+    slot: Slot,
+    key: Key,
+    /// The live dots at this node, those in its hints too.
+    visible: Vec<Dot>,
+    /// The highest counter of the node's own actor.
+    highest: u64,
+}
+
+impl World {
+    /// Starts a node on its disks as they are.
+    pub(crate) fn start(&mut self, node: usize) {
+        let keeps_actor = self.options.broken == Some(Rule::NewActor);
+        let drawn = self.life_dice.bits() & ((1 << 48) - 1);
+        let start = Start {
+            life: if keeps_actor { node as u64 + 1 } else { drawn },
+            seed: self.life_dice.bits(),
+            at: self.now,
+            config: self.mix.config.clone(),
+            options: Options { segment_bytes: self.mix.disks.segment_bytes },
+        };
+        let again = self.nodes[node].starts > 0;
+        if let Err(why) = self.nodes[node].start(&start) {
+            self.violate("recovery", why);
+            return;
+        }
+        self.counts.restarts += u64::from(again);
+        self.trace.line(self.now, || format!("n{} starts, life {:012x}", node + 1, start.life));
+        let others: Vec<_> = self.ring.members.iter().map(|member| member.number).collect();
+        let me = self.number(node);
+        self.nodes[node].believes =
+            others.into_iter().filter(|other| *other != me).map(|other| (other, false)).collect();
+        self.publish_view(node);
+    }
+
+    /// Tells a node's shards what it thinks of the cluster.
+    pub(crate) fn publish_view(&mut self, node: usize) {
+        let view = self.nodes[node].view(&self.ring, &self.mix.shards);
+        self.trace.line(self.now, || {
+            let up = view.peers.keys().filter(|peer| view.is_up(**peer));
+            let up: Vec<String> = up.map(|peer| format!("n{peer}")).collect();
+            format!("n{} sees {}", node + 1, up.join(" "))
+        });
+        self.step_all(node, |_| Event::View(view.clone()));
+    }
+
+    /// Ends a node's process at once. What was written stays written.
+    pub(crate) fn kill(&mut self, node: usize) {
+        if self.nodes[node].process.take().is_none() {
+            return;
+        }
+        self.trace.line(self.now, || format!("n{} is killed", node + 1));
+        for disk in &self.nodes[node].disks {
+            disk.kill();
+        }
+        for other in 0..self.nodes.len() {
+            if other != node {
+                self.lose_lane(node, other);
+            }
+        }
+        self.clients_lose(node);
+    }
+
+    /// Breaks the lanes between two nodes, and lets both hear of it.
+    pub(crate) fn lose_lane(&mut self, a: usize, b: usize) {
+        self.network.break_lanes(a, b);
+        for (node, other) in [(a, b), (b, a)] {
+            let Some(process) = &self.nodes[node].process else { continue };
+            let start = process.start;
+            let member = self.number(other);
+            let wait = self.fault_dice.micros(0, 20_000);
+            self.plan_in(wait, Happening::LaneLost { node, start, member });
+        }
+    }
+
+    /// Lets a stopped node go on with all that waited for it.
+    pub(crate) fn resume(&mut self, node: usize, start: u64) {
+        if !self.nodes[node].runs(start) {
+            return;
+        }
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let waiting: VecDeque<Happening> = process.paused.take().unwrap_or_default();
+        for happening in waiting {
+            self.plan_in(Duration::ZERO, happening);
+        }
+        self.trace.line(self.now, || format!("n{} goes on", node + 1));
+    }
+
+    /// Whether one of a node's stores refuses writes.
+    pub(crate) fn is_poisoned(&self, node: usize) -> bool {
+        let process = self.nodes[node].process.as_ref();
+        process.is_some_and(|process| process.shards.iter().any(|running| running.poisoned))
+    }
+
+    /// After a step: a flush, a tick, and late reads are on the way.
+    pub(crate) fn after_step(&mut self, node: usize, shard: usize) {
+        let slowdown = self.nodes[node].slowdown;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let (start, since) = (process.start, process.since);
+        let running = &mut process.shards[shard];
+        if !running.flush_due {
+            running.flush_due = true;
+            let wait = self.disk_dice.micros(0, self.mix.disks.gather) * slowdown;
+            self.agenda.plan(self.now + wait, Happening::Flush { node, start, shard });
+        }
+        if let Some(deadline) = running.shard.next_deadline() {
+            let at = (since + deadline).max(self.now + TICK_MIN);
+            if running.tick_at.is_none_or(|planned| at < planned) {
+                running.tick_at = Some(at);
+                self.agenda.plan(at, Happening::Tick { node, start, shard });
+            }
+        }
+        if self.mix.disks.later > 0.0 {
+            let (low, high) = self.mix.disks.read;
+            for (ticket, result) in self.nodes[node].disks[shard].take_due_reads() {
+                self.counts.later_reads += 1;
+                let wait = self.disk_dice.micros(low, high) * slowdown;
+                let read = Happening::Read { node, start, shard, ticket, result };
+                self.agenda.plan(self.now + wait, read);
+            }
+        }
+    }
+
+    /// A shard's deadline has come.
+    pub(crate) fn tick(&mut self, node: usize, shard: usize) {
+        let now = self.now;
+        if let Some(process) = &mut self.nodes[node].process {
+            let planned = &mut process.shards[shard].tick_at;
+            if planned.is_some_and(|at| at <= now) {
+                *planned = None;
+            }
+        }
+        self.step(node, shard, Event::Tick);
+    }
+
+    /// A driver ends its round.
+    pub(crate) fn flush(&mut self, node: usize, shard: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let running = &mut process.shards[shard];
+        running.flush_due = false;
+        match running.shard.flush() {
+            Ok(None) => {}
+            Ok(Some(job)) => {
+                match &mut running.unsynced {
+                    Some(waiting) => {
+                        waiting.upto = job.upto;
+                        waiting.handles.extend(job.handles);
+                    }
+                    none => *none = Some(job),
+                }
+                self.sync_next(node, shard);
+            }
+            Err(why) => {
+                if !running.poisoned {
+                    running.poisoned = true;
+                    self.step(node, shard, Event::SyncFailed(why.to_string()));
+                }
+            }
+        }
+    }
+
+    fn sync_next(&mut self, node: usize, shard: usize) {
+        let slowdown = self.nodes[node].slowdown;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let start = process.start;
+        let running = &mut process.shards[shard];
+        if running.syncing {
+            return;
+        }
+        if let Some(job) = running.unsynced.take() {
+            running.syncing = true;
+            let (low, high) = self.mix.disks.sync;
+            let wait = self.disk_dice.micros(low, high) * slowdown;
+            let (upto, handles) = (job.upto, job.handles);
+            self.plan_in(wait, Happening::Synced { node, start, shard, upto, handles });
+        }
+    }
+
+    /// A sync is done, if the disk lets it.
+    pub(crate) fn synced(
+        &mut self,
+        node: usize,
+        shard: usize,
+        upto: Batch,
+        handles: &[MemorySync],
+    ) {
+        if std::mem::take(&mut self.nodes[node].next_sync_fails) {
+            self.nodes[node].disks[shard].fail_call(1, Fault::Once);
+        }
+        let result = handles.iter().try_for_each(SyncHandle::sync);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let running = &mut process.shards[shard];
+        running.syncing = false;
+        match result {
+            Ok(()) if running.poisoned => {}
+            Ok(()) => {
+                let name = node + 1;
+                self.trace.line(self.now, || format!("n{name}/{shard} synced up to {}", upto.0));
+                self.step(node, shard, Event::Synced(upto));
+            }
+            Err(why) => {
+                running.poisoned = true;
+                self.counts.failed_syncs += 1;
+                self.trace.line(self.now, || format!("n{}/{shard} sync fails", node + 1));
+                self.step(node, shard, Event::SyncFailed(why.to_string()));
+            }
+        }
+        self.sync_next(node, shard);
+    }
+
+    /// A late read is done.
+    pub(crate) fn read_done(
+        &mut self,
+        node: usize,
+        shard: usize,
+        ticket: Ticket,
+        result: Result<Vec<u8>, String>,
+    ) {
+        self.step(node, shard, Event::Read(ticket, result));
+    }
+
+    /// Looks at a key before an event that may mint a dot for it.
+    pub(crate) fn before_mint(&self, node: usize, shard: usize, event: &Event) -> Option<Glimpse> {
+        let (Event::Client(_, frame) | Event::Peer(_, frame)) = event else { return None };
+        let Frame { slot, message: Message::Put(put), .. } = frame else { return None };
+        let op = self.history.by_operation(put.operation)?;
+        let process = self.nodes[node].process.as_ref()?;
+        let store = process.shards[shard].shard.store();
+        let entry = store.entry(*slot, &put.key);
+        let mut visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
+        for (_, hint) in store.hints().filter(|(_, hint)| hint.key == put.key) {
+            visible.extend(hint.delta.values.iter().map(|(dot, _)| *dot));
+        }
+        let highest = store.clock(*slot).highest(process.actor);
+        Some(Glimpse { op, slot: *slot, key: put.key.clone(), visible, highest })
+    }
+
+    /// Notes the dots that a step minted, and what an overwrite could see.
+    pub(crate) fn after_mint(&mut self, node: usize, shard: usize, before: Glimpse) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let store = process.shards[shard].shard.store();
+        let highest = store.clock(before.slot).highest(process.actor);
+        let mut minted: Vec<Dot> = (before.highest + 1..=highest)
+            .map(|counter| Dot::new(process.actor, counter))
+            .collect();
+        for (_, hint) in store.hints().filter(|(_, hint)| hint.key == before.key) {
+            let own = hint.delta.dots().filter(|dot| dot.actor == process.actor);
+            minted.extend(own.filter(|dot| self.watch.op(before.slot, *dot).is_none()));
+        }
+        minted.sort_unstable();
+        minted.dedup();
+        if minted.is_empty() {
+            return;
+        }
+        for dot in minted {
+            self.watch.minted(&mut self.history, before.slot, dot, before.op);
+        }
+        if self.history.op(before.op).basis == Basis::Overwrite {
+            let seen = before.visible.iter().filter_map(|dot| self.watch.op(before.slot, *dot));
+            let seen: Vec<OpId> = seen.filter(|op| *op != before.op).collect();
+            self.history.op_mut(before.op).seen.extend(seen);
+        }
+    }
+}
