@@ -1,13 +1,24 @@
-//! Ringdove.
-pub mod causality;
-pub mod cli;
-pub mod client;
-pub mod control;
+#![doc = include_str!("architecture.md")]
+
+// Values with laws, and their bytes.
 pub mod fields;
 pub mod key;
-pub mod ring;
 pub mod rules;
-pub mod server;
-pub mod shard;
-pub mod storage;
+
+pub mod causality;
+pub mod ring;
 pub mod wire;
+
+pub mod storage;
+
+// The machines.
+pub mod shard;
+
+pub mod control;
+
+// The edges.
+pub mod server;
+
+pub mod client;
+
+pub mod cli;

@@ -61,6 +61,93 @@ fn a_stopped_process_comes_back_to_a_conflict_that_is_explained_and_resolved() {
     assert!(resolved.contains("$ ringdove get cart -r all\nbook, pen, lamp"), "{told}");
 }
 
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("the README")
+}
+
+/// The text of the first fenced block of this language after `mark`.
+fn block<'a>(text: &'a str, mark: &str, language: &str) -> &'a str {
+    let after = text.split_once(mark).unwrap_or_else(|| panic!("no {mark:?} in the README")).1;
+    let fence = format!("```{language}\n");
+    let after = after.split_once(&fence).expect("a fenced block").1;
+    after.split_once("```").expect("the end of the block").0
+}
+
+#[test]
+fn the_transcript_in_the_readme_is_what_the_demo_says() {
+    let readme = readme();
+    let transcript = block(&readme, "## A conflict", "console");
+    let commands: String = transcript
+        .lines()
+        .filter_map(|line| line.strip_prefix("a> "))
+        .map(|command| format!("{command}\n"))
+        .collect();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ringdove"))
+        .arg("demo")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    std::io::Write::write_all(demo.stdin.as_mut().expect("piped"), commands.as_bytes())
+        .expect("it reads");
+    let told = text_of_success("demo", demo.wait_with_output().expect("the demo ends"));
+    // Every line of the transcript stands in what was told, in this order; `…` is any rest of a line.
+    let mut rest = told.lines();
+    for line in transcript.lines().filter(|line| !line.is_empty()) {
+        let found = match line.strip_suffix('…') {
+            Some(start) => rest.any(|told| told.starts_with(start)),
+            None => rest.any(|told| told == line),
+        };
+        assert!(found, "the README says {line:?}, and the demo said\n{told}");
+    }
+}
+
+#[test]
+fn the_three_peers_of_the_readme_start_and_answer() {
+    let readme = readme();
+    let mut script = block(&readme, "## Three peers", "sh").to_owned();
+    for (port, free) in ["7401", "7402", "7403"].into_iter().zip(ports().split(' ')) {
+        script = script.replace(port, free);
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let binary = Path::new(env!("CARGO_BIN_EXE_ringdove")).parent().expect("a folder").to_owned();
+    let path = std::env::var("PATH").expect("a path");
+    // The peers log to files, so that what is left on the output are the answers. All are ended.
+    let script = script.replace(" &\n", " >>peers.log 2>&1 &\n");
+    let output = Command::new("bash")
+        .arg("-euc")
+        .arg(format!("trap 'kill -KILL $(jobs -p); wait' EXIT\n{script}"))
+        .env("PATH", format!("{}:{path}", binary.display()))
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let told = text_of_success("three peers", output);
+    assert!(told.contains("\nhello\n"), "{told}");
+    for name in ["ann", "bob", "cyd"] {
+        assert!(told.contains(name), "{told}");
+    }
+}
+
+#[test]
+fn the_tour_and_the_examples_run_to_their_ends() {
+    let tour = Command::new(env!("CARGO_BIN_EXE_ringdove"))
+        .args(["demo", "--tour"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the tour starts");
+    text_of_success("the tour", tour);
+    for (example, says) in
+        [("embedded", "hello from inside"), ("cart", "resolved: book, lamp, pen")]
+    {
+        let binary =
+            Path::new(env!("CARGO_BIN_EXE_ringdove")).with_file_name("examples").join(example);
+        let output = Command::new(&binary).stdin(Stdio::null()).output().expect("it was built");
+        assert!(text_of_success(example, output).contains(says));
+    }
+}
+
 /// The other runtime is built and runs the same example.
 #[test]
 fn the_same_node_runs_on_smol() {
