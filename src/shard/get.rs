@@ -266,6 +266,14 @@ impl<D: Disk> Shard<D> {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
             match self.showable(&get, &joined) {
                 Showable::Dots(dots, omitted) => self.reply_get(&mut get, &joined, &dots, omitted),
+                // All time is over: what the disk has not brought yet comes too late.
+                Showable::Load(_) if self.now.elapsed >= get.deadline => {
+                    if get.asked.is_empty() {
+                        let message = "this node's disk did not bring the values in time; a read \
+                                       changes nothing; try again, or through another node";
+                        self.fail_get(&mut get, FailureCode::Overloaded, message.to_owned());
+                    }
+                }
                 Showable::Load(wanted) => {
                     get.loading = true;
                     self.requests.restore(id, Request::Get(get));

@@ -316,6 +316,8 @@ impl<D: Disk> Shard<D> {
                 Some(Request::Delivery(delivery)) => self.hint_put_off(id, delivery),
                 Some(Request::Exchange(exchange)) => self.end_exchange(id, &exchange),
             }
+            let again = self.requests.due(self.now.elapsed) == Some(id);
+            assert!(!again, "a request that woke up sleeps on or ends, or this would never end");
         }
         self.deliver_hints();
         self.sync_tick();
