@@ -68,7 +68,7 @@ pub fn replay_command(seed: u64, options: Options) -> String {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {} violations", self.seed, self.violations.len())?;
-        let some = self.violations.iter().take(VIOLATIONS_SHOWN);
-        some.map(|violation| writeln!(f, "  {violation}")).collect()
+        let mut some = self.violations.iter().take(VIOLATIONS_SHOWN);
+        some.try_for_each(|violation| writeln!(f, "  {violation}"))
     }
 }
