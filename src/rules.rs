@@ -1,6 +1,6 @@
 //! The rules that keep causality true, one line each, and the switch that breaks one on purpose.
 //!
-//! Invariant: in an ordinary build every rule holds and [`holds`] is the constant `true`. In tests
+//! Invariant: in an ordinary build every rule holds and `holds` is the constant `true`. In tests
 //! and in the simulator's canary build one rule may be switched off for the current thread; every
 //! one of them must then be caught, which is how the checkers are checked.
 //! Not here: the rules themselves. Each stands where it is kept, as `if holds(Rule::…)`.
