@@ -32,23 +32,8 @@ fn mixed(seeds: Range<u64>) {
 }
 
 #[test]
-fn mixed_histories_keep_every_promise_1() {
+fn mixed_histories_keep_every_promise() {
     mixed(0..700);
-}
-
-#[test]
-fn mixed_histories_keep_every_promise_2() {
-    mixed(1_000_000..1_000_700);
-}
-
-#[test]
-fn histories_with_splits_keep_every_promise() {
-    clean(2_000_000..2_000_400, profile(Profile::Splits));
-}
-
-#[test]
-fn histories_with_crashes_keep_every_promise() {
-    clean(3_000_000..3_000_400, profile(Profile::Crashes));
 }
 
 #[test]
