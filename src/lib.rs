@@ -3,6 +3,7 @@
 // Values with laws, and their bytes.
 pub mod fields;
 pub mod key;
+mod pack;
 pub mod rules;
 
 pub mod causality;

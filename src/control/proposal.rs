@@ -10,6 +10,7 @@ use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
 use crate::causality::Secret;
 use crate::fields::Malformed;
+use crate::pack::pack;
 use crate::ring::{ClusterId, Epoch, Member, MemberNumber, NodeId, Ring, Settings, found};
 use crate::wire::datagram::Card;
 
@@ -59,7 +60,7 @@ impl Proposal {
     pub fn hash(&self) -> u64 {
         let mut hasher = SipHasher24::new();
         hasher.write(b"proposal");
-        hasher.write(&rmp_serde::to_vec_named(self).expect("a proposal is plain data"));
+        hasher.write(&pack(self));
         hasher.finish()
     }
 

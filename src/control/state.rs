@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::Proposal;
 use crate::causality::Secret;
 use crate::fields::{Malformed, Reader, WriteFields};
+use crate::pack::{pack, unpack};
 use crate::ring::{NodeId, Ring};
 use crate::wire::datagram::{MAX_NAME, MAX_SHARDS};
 
@@ -145,7 +146,7 @@ impl ControlState {
     /// The bytes of its file: magic `RDCS`, version (u32), crc32c of the rest (u32), then MessagePack
     /// with named fields; integers little-endian.
     pub fn encode(&self) -> Vec<u8> {
-        let body = rmp_serde::to_vec_named(self).expect("a state is plain data");
+        let body = pack(self);
         let mut bytes = Vec::with_capacity(12 + body.len());
         bytes.extend_from_slice(MAGIC);
         bytes.put_u32_le(VERSION);
@@ -166,8 +167,8 @@ impl ControlState {
         if reader.u32_le()? != crc32c::crc32c(reader.rest()) {
             return Err(Malformed("a control state's checksum is wrong"));
         }
-        let state: ControlState = rmp_serde::from_slice(reader.rest())
-            .map_err(|_| Malformed("a control state's fields are wrong"))?;
+        let state: ControlState =
+            unpack(reader.rest()).map_err(|_| Malformed("a control state's fields are wrong"))?;
         if let Some(ring) = &state.ring
             && (ring.check().is_err() || ring.member_by_id(state.id).is_none())
         {

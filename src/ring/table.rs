@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{ClusterId, Member, MemberNumber, NodeId, SLOTS, Slot, Token};
 use crate::causality::Secret;
+use crate::pack::pack;
 
 /// The ring's generation number: 1 for the founding ring, one more with every change.
 #[derive(
@@ -116,7 +117,7 @@ impl Ring {
 
     /// A hash of everything in it: two nodes with one epoch and two hashes are a fork.
     pub fn hash(&self) -> u64 {
-        let bytes = rmp_serde::to_vec_named(self).expect("a ring is plain data");
+        let bytes = pack(self);
         let mut hasher = SipHasher24::new();
         hasher.write(&bytes);
         hasher.finish()

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::config::StartError;
 use crate::causality::Actor;
 use crate::control::ControlState;
+use crate::pack::{pack, unpack};
 use crate::storage::Notes;
 
 const FORMAT: u16 = 1;
@@ -135,13 +136,13 @@ fn default_shards() -> u16 {
 }
 
 fn encode_node(note: &NodeNote) -> Vec<u8> {
-    rmp_serde::to_vec_named(note).expect("a note is plain data")
+    pack(note)
 }
 
 fn decode_node(bytes: &[u8]) -> io::Result<NodeNote> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let note: NodeNote = rmp_serde::from_slice(bytes)
-        .map_err(|error| invalid(format!("node.note cannot be read: {error}")))?;
+    let note: NodeNote =
+        unpack(bytes).map_err(|error| invalid(format!("node.note cannot be read: {error}")))?;
     if note.format != FORMAT {
         let why = "the directory has format {}; this release knows format 1; use a later release";
         return Err(invalid(why.replace("{}", &note.format.to_string())));

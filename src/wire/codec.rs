@@ -8,16 +8,13 @@
 //! (a small multiple of it; for MessagePack at most 1 MiB more per level of nesting).
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{self, Body};
 use super::frame::{FLAG_FORWARDED, Header, seal};
 use super::{Frame, Get, Kind, Message, Put, WireError};
 use crate::fields::Malformed;
-
-/// How deeply MessagePack may nest. Ours goes 8 deep.
-const DEPTH_MAX: usize = 32;
+use crate::pack::pack_into;
 
 /// Appends a frame.
 ///
@@ -56,22 +53,22 @@ fn put_message(message: &Message, out: &mut Vec<u8>) {
         Message::PutReply(reply) => reply.put(out),
         Message::Get(get) => get.put(out),
         Message::GetReply(reply) => reply.put(out),
-        Message::Failure(failure) => pack(failure, out),
-        Message::Question(question) => pack(question, out),
-        Message::Answer(answer) => pack(answer, out),
+        Message::Failure(failure) => pack_into(failure, out),
+        Message::Question(question) => pack_into(question, out),
+        Message::Answer(answer) => pack_into(answer, out),
         Message::Store(store) => store.put(out),
         Message::KeepHint(hint) => hint.put(out),
         Message::Stored => {}
         Message::Declined(why) => why.put(out),
         Message::Fetch(fetch) => fetch.put(out),
         Message::Fetched(fetched) => fetched.put(out),
-        Message::Summary(summary) => pack(summary, out),
-        Message::SlotHashes(hashes) => pack(hashes, out),
+        Message::Summary(summary) => pack_into(summary, out),
+        Message::SlotHashes(hashes) => pack_into(hashes, out),
         Message::Ask(ask) => ask.put(out),
         Message::Page(page) => page.put(out),
         Message::Inspect(inspect) => inspect.put(out),
         Message::Inspected(inspected) => inspected.put(out),
-        Message::Count(count) => pack(count, out),
+        Message::Count(count) => pack_into(count, out),
         Message::Counted(counted) => counted.put(out),
     }
 }
@@ -115,21 +112,7 @@ fn fixed<T: Body>(kind: Kind, bytes: &Bytes) -> Result<T, WireError> {
     body::take(bytes).map_err(|why| WireError::Body { kind, why })
 }
 
-/// Appends MessagePack with named fields.
-pub(super) fn pack<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value.serialize(&mut serializer).expect("plain data goes into a growing buffer");
-}
-
 /// Reads MessagePack that fills the body.
 pub(super) fn unpack<T: DeserializeOwned>(kind: Kind, body: &[u8]) -> Result<T, WireError> {
-    let mut deserializer = rmp_serde::Deserializer::new(body);
-    deserializer.set_max_depth(DEPTH_MAX);
-    let value = T::deserialize(&mut deserializer)
-        .map_err(|error| WireError::Pack { kind, why: error.to_string() })?;
-    if deserializer.get_ref().is_empty() {
-        Ok(value)
-    } else {
-        Err(WireError::Pack { kind, why: "bytes left over at the end".to_owned() })
-    }
+    crate::pack::unpack(body).map_err(|why| WireError::Pack { kind, why })
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::causality::Secret;
 use crate::fields::{Malformed, Reader, WriteFields};
+use crate::pack::{pack, unpack};
 use crate::ring::{ClusterId, Epoch, NodeId};
 
 /// The most bytes of a datagram: fits into every path's packets with room for tunnels' headers.
@@ -146,7 +147,7 @@ impl Datagram {
     /// # Panics
     /// When a text or list in it passes its limit: whoever fills one in checks.
     pub fn encode(&self) -> Vec<u8> {
-        let body = rmp_serde::to_vec_named(self).expect("a datagram is plain data");
+        let body = pack(self);
         let mut bytes = Vec::with_capacity(12 + body.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
@@ -171,12 +172,8 @@ impl Datagram {
         if reader.u32_le()? != crc32c::crc32c(reader.rest()) {
             return Err(Malformed("a datagram's checksum is wrong"));
         }
-        let mut body = rmp_serde::Deserializer::new(reader.rest());
-        let datagram = Datagram::deserialize(&mut body)
-            .map_err(|_| Malformed("a datagram's fields are wrong"))?;
-        if !body.get_ref().is_empty() {
-            return Err(Malformed("bytes left over at the end"));
-        }
+        let datagram: Datagram =
+            unpack(reader.rest()).map_err(|_| Malformed("a datagram's fields are wrong"))?;
         datagram.check()?;
         Ok(datagram)
     }

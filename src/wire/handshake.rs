@@ -16,9 +16,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::codec::{pack, unpack};
+use super::codec::unpack;
 use super::frame::{Header, seal};
 use super::{Kind, WireError};
+use crate::pack::pack_into;
 use crate::ring::{ClusterId, MemberNumber, NodeId, Ring};
 
 /// The oldest protocol that this release speaks.
@@ -153,12 +154,14 @@ impl Greeting {
     /// Appends its frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         match self {
-            Greeting::Hello(hello) => seal(Header::new(Kind::Hello), out, |out| pack(hello, out)),
+            Greeting::Hello(hello) => {
+                seal(Header::new(Kind::Hello), out, |out| pack_into(hello, out))
+            }
             Greeting::Welcome(welcome) => {
-                seal(Header::new(Kind::Welcome), out, |out| pack(welcome, out))
+                seal(Header::new(Kind::Welcome), out, |out| pack_into(welcome, out))
             }
             Greeting::Refused(refused) => {
-                seal(Header::new(Kind::Refused), out, |out| pack(refused, out))
+                seal(Header::new(Kind::Refused), out, |out| pack_into(refused, out))
             }
         }
     }
