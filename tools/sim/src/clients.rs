@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringdove::causality::{DotSet, open_context};
+use ringdove::key::Key;
 use ringdove::ring::Epoch;
 use ringdove::shard::Origin;
 use ringdove::wire::{self, Frame, Get, GetReply, Level, Message, Put, PutReply, Source};
@@ -252,6 +254,27 @@ impl World {
         id
     }
 
+    /// The deletes of this key that a node may have coordinated, when it gave one this context: a
+    /// delete carries no name of its own.
+    pub(crate) fn deleting(&self, node: usize, key: &Key, context: &DotSet) -> Vec<OpId> {
+        let fits = |op: &&Op| {
+            let waits = matches!(op.outcome, Outcome::Pending | Outcome::Unknown);
+            let place = &self.history.keys[op.key];
+            let same = op.kind == Kind::Delete && place.key == *key && op.node == node;
+            let sent = self.clients.sent.get(&op.id).map(|sent| &sent.basis);
+            let seen = match sent {
+                Some(wire::Basis::Context(token)) => {
+                    open_context(&self.ring.secret, key, token).is_ok_and(|seen| seen == *context)
+                }
+                Some(wire::Basis::Blind) => context.is_empty(),
+                Some(wire::Basis::Overwrite) => true,
+                None => false,
+            };
+            waits && same && op.dots.is_empty() && seen
+        };
+        self.history.ops.iter().filter(fits).map(|op| op.id).collect()
+    }
+
     /// Sends an operation to its node, for the first time or again.
     fn issue(&mut self, id: OpId) {
         let clients = &mut self.clients;
@@ -297,7 +320,9 @@ impl World {
         match crate::setup::carried(&frame) {
             Ok(frame) => {
                 let frame = Box::new(frame);
-                self.plan_in(wait, Happening::Request { node, start, origin, frame });
+                let request = Happening::Request { node, start, origin, frame };
+                self.writes_under_way += u64::from(request.may_write());
+                self.plan_in(wait, request);
             }
             Err(why) => self.violate("wire", why),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringdove::ring::MemberNumber;
 use ringdove::shard::Origin;
 use ringdove::storage::{Batch, MemorySync, Ticket};
-use ringdove::wire::Frame;
+use ringdove::wire::{Frame, Message};
 
 use crate::history::OpId;
 
@@ -48,6 +48,16 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
+    /// Whether it may change what a node holds: the cluster is not quiet before it has happened.
+    pub(crate) fn may_write(&self) -> bool {
+        match self {
+            Happening::Arrive { frame, .. } | Happening::Request { frame, .. } => {
+                matches!(frame.message, Message::Put(_) | Message::Store(_) | Message::KeepHint(_))
+            }
+            _ => false,
+        }
+    }
+
     /// The process that it is meant for, if it is meant for one: a stopped one gets it later.
     pub(crate) fn process(&self) -> Option<(usize, Option<u64>)> {
         match self {

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringdove::causality::Actor;
+use ringdove::causality::{Actor, Value};
 use ringdove::ring::{Liveness, MemberNumber, Peer, Ring, View};
 use ringdove::shard::{Now, Shard, ShardConfig};
-use ringdove::storage::{MemoryDisk, MemorySync, Options, Store, SyncJob};
+use ringdove::storage::{MemoryDisk, MemorySync, Options, Place, ReadResult, Store, SyncJob};
 
 use crate::happening::Happening;
 
@@ -63,6 +63,8 @@ pub(crate) struct Running {
     pub(crate) unsynced: Option<SyncJob<MemorySync>>,
     /// Whether the syncer is at work.
     pub(crate) syncing: bool,
+    /// How many hints there were when they were last looked at.
+    pub(crate) hints_noted: u64,
     /// Whether a sync failed: it only reads until it is restarted.
     pub(crate) poisoned: bool,
 }
@@ -119,6 +121,7 @@ impl Node {
                 flush_due: false,
                 unsynced: None,
                 syncing: false,
+                hints_noted: 0,
                 poisoned: false,
             });
         }
@@ -130,6 +133,15 @@ impl Node {
             paused: None,
         });
         Ok(())
+    }
+
+    /// A value that a shard staged just now, so that no disk is asked.
+    pub(crate) fn staged_value(&mut self, shard: usize, place: Place) -> Option<Value> {
+        let process = self.process.as_mut()?;
+        match process.shards[shard].shard.store_mut().read(place) {
+            Ok(ReadResult::Now(value)) => Some(value),
+            Ok(ReadResult::Later(_)) | Err(_) => None,
+        }
     }
 
     /// Whether it runs and is not stopped.

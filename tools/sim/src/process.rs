@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringdove::causality::Dot;
-use ringdove::key::Key;
+use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
 use ringdove::rules::Rule;
 use ringdove::shard::Event;
-use ringdove::storage::{Batch, Fault, MemorySync, Options, SyncHandle, Ticket};
+use ringdove::storage::{Batch, Fault, HintHead, MemorySync, Options, SyncHandle, Ticket};
 use ringdove::wire::{Frame, Message};
 
 use crate::happening::Happening;
@@ -26,8 +25,7 @@ const TICK_MIN: Duration = Duration::from_micros(50);
 pub(crate) struct Glimpse {
     op: OpId,
     slot: Slot,
-    key: Key,
-    /// The live dots at this node, those in its hints too.
+    /// The live dots at this node.
     visible: Vec<Dot>,
     /// The highest counter of the node's own actor.
     highest: u64,
@@ -107,6 +105,7 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         let waiting: VecDeque<Happening> = process.paused.take().unwrap_or_default();
         for happening in waiting {
+            self.writes_under_way += u64::from(happening.may_write());
             self.plan_in(Duration::ZERO, happening);
         }
         self.trace.line(self.now, || format!("n{} goes on", node + 1));
@@ -120,6 +119,7 @@ impl World {
 
     /// After a step: a flush, a tick, and late reads are on the way.
     pub(crate) fn after_step(&mut self, node: usize, shard: usize) {
+        self.note_hints(node, shard);
         let slowdown = self.nodes[node].slowdown;
         let Some(process) = &mut self.nodes[node].process else { return };
         let (start, since) = (process.start, process.since);
@@ -253,12 +253,9 @@ impl World {
         let process = self.nodes[node].process.as_ref()?;
         let store = process.shards[shard].shard.store();
         let entry = store.entry(*slot, &put.key);
-        let mut visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
-        for (_, hint) in store.hints().filter(|(_, hint)| hint.key == put.key) {
-            visible.extend(hint.delta.values.iter().map(|(dot, _)| *dot));
-        }
+        let visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
         let highest = store.clock(*slot).highest(process.actor);
-        Some(Glimpse { op, slot: *slot, key: put.key.clone(), visible, highest })
+        Some(Glimpse { op, slot: *slot, visible, highest })
     }
 
     /// Notes the dots that a step minted, and what an overwrite could see.
@@ -266,19 +263,12 @@ impl World {
         let Some(process) = &self.nodes[node].process else { return };
         let store = process.shards[shard].shard.store();
         let highest = store.clock(before.slot).highest(process.actor);
-        let mut minted: Vec<Dot> = (before.highest + 1..=highest)
-            .map(|counter| Dot::new(process.actor, counter))
-            .collect();
-        for (_, hint) in store.hints().filter(|(_, hint)| hint.key == before.key) {
-            let own = hint.delta.dots().filter(|dot| dot.actor == process.actor);
-            minted.extend(own.filter(|dot| self.watch.op(before.slot, *dot).is_none()));
-        }
-        minted.sort_unstable();
-        minted.dedup();
+        let actor = process.actor;
+        let minted = before.highest + 1..=highest;
         if minted.is_empty() {
             return;
         }
-        for dot in minted {
+        for dot in minted.map(|counter| Dot::new(actor, counter)) {
             self.watch.minted(&mut self.history, before.slot, dot, before.op);
         }
         if self.history.op(before.op).basis == Basis::Overwrite {
@@ -286,5 +276,55 @@ impl World {
             let seen: Vec<OpId> = seen.filter(|op| *op != before.op).collect();
             self.history.op_mut(before.op).seen.extend(seen);
         }
+    }
+
+    /// Notes the dots of new hints that a node made as a coordinator: that may be long after the
+    /// request came in, when all owners were tried.
+    fn note_hints(&mut self, node: usize, shard: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let actor = process.actor;
+        let running = &mut process.shards[shard];
+        let created = running.shard.metrics().hints_created;
+        if std::mem::replace(&mut running.hints_noted, created) == created {
+            return;
+        }
+        let store = running.shard.store();
+        let own = |hint: &HintHead| hint.delta.dots().any(|dot| dot.actor == actor);
+        let hints: Vec<HintHead> =
+            store.hints().map(|(_, hint)| hint).filter(|hint| own(hint)).cloned().collect();
+        for HintHead { slot, key, delta, .. } in hints {
+            for (dot, place) in &delta.values {
+                if self.watch.op(slot, *dot).is_none() {
+                    let value = self.nodes[node].staged_value(shard, *place);
+                    let op =
+                        value.and_then(|value| self.history.by_operation(value.meta.operation));
+                    let Some(op) = op else { continue };
+                    self.note_seen(slot, op, &delta.context);
+                    self.watch.minted(&mut self.history, slot, *dot, op);
+                }
+            }
+            if let Some(dot) = delta.deleted.filter(|dot| self.watch.op(slot, *dot).is_none()) {
+                let may_be = self.deleting(node, &key, &delta.context);
+                for op in &may_be {
+                    self.note_seen(slot, *op, &delta.context);
+                }
+                // Of two that are alike only the reply tells which it was.
+                if let [op] = may_be[..] {
+                    self.watch.minted(&mut self.history, slot, dot, op);
+                }
+            }
+        }
+    }
+
+    /// Notes what an overwrite that was coordinated from hints had seen.
+    fn note_seen(&mut self, slot: Slot, op: OpId, context: &DotSet) {
+        if self.history.op(op).basis != Basis::Overwrite {
+            return;
+        }
+        let key = self.history.op(op).key;
+        let covered = self.watch.covered(slot, context).into_iter();
+        let seen = covered.filter(|other| *other != op && self.history.op(*other).key == key);
+        let seen: Vec<OpId> = seen.collect();
+        self.history.op_mut(op).seen.extend(seen);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ringdove::causality::{Delta, Dot, Value};
+use ringdove::causality::{Delta, Dot, DotSet, Value};
 use ringdove::key::Key;
 use ringdove::ring::Slot;
 use ringdove::wire::{Frame, Message, Reason};
@@ -38,6 +38,12 @@ impl Watch {
     /// The operation that a dot was minted for, if that was seen.
     pub(crate) fn op(&self, slot: Slot, dot: Dot) -> Option<OpId> {
         self.ops.get(&(slot, dot)).copied()
+    }
+
+    /// The operations whose dots in a slot are in this context.
+    pub(crate) fn covered(&self, slot: Slot, context: &DotSet) -> Vec<OpId> {
+        let of_slot = self.ops.iter().filter(|((other, _), _)| *other == slot);
+        of_slot.filter(|((_, dot), _)| context.contains(*dot)).map(|(_, op)| *op).collect()
     }
 
     /// Notes that a dot was minted for an operation.

@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
     pub(crate) violations: Vec<Violation>,
+    /// Frames planned to arrive that may change something.
+    pub(crate) writes_under_way: u64,
     /// Whether the faults are over.
     pub(crate) healed: bool,
     pub(crate) fault_dice: Dice,
@@ -97,6 +99,7 @@ impl World {
             counts: Counts::default(),
             trace: Trace::new(options.trace),
             violations: Vec::new(),
+            writes_under_way: 0,
             healed: false,
             fault_dice: Dice::new(seed, "faults"),
             life_dice: Dice::new(seed, "lives"),
@@ -161,6 +164,7 @@ impl World {
                 }
             }
             let Some((at, happening)) = self.agenda.next() else { return };
+            self.writes_under_way -= u64::from(happening.may_write());
             self.now = self.now.max(at);
             self.steps += 1;
             if self.steps > STEPS_MAX {
@@ -196,8 +200,17 @@ impl World {
         if !self.clients.idle() {
             return Some("a client waits".to_owned());
         }
-        let dumps = self.dumps();
-        difference(&dumps)
+        if self.writes_under_way > 0 {
+            return Some(format!("{} writes are under way", self.writes_under_way));
+        }
+        for node in self.nodes.iter() {
+            let shards = node.process.iter().flat_map(|process| &process.shards);
+            let requests: u64 = shards.map(|running| running.shard.metrics().requests).sum();
+            if requests > 0 {
+                return Some(format!("{requests} requests wait at n{}", node.number));
+            }
+        }
+        difference(&self.dumps())
     }
 
     /// Reads every key at all owners from every node, one read after the other. A node with small
@@ -397,7 +410,9 @@ impl World {
             match crate::setup::carried(&frame) {
                 Ok(frame) => {
                     let (breaks, frame) = (journey.breaks, Box::new(frame));
-                    self.agenda.plan(at, Happening::Arrive { from, to, breaks, frame });
+                    let arrival = Happening::Arrive { from, to, breaks, frame };
+                    self.writes_under_way += u64::from(arrival.may_write());
+                    self.agenda.plan(at, arrival);
                 }
                 Err(why) => self.violate("wire", format!("{} {why}", brief(&frame))),
             }

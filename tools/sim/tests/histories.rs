@@ -37,6 +37,21 @@ fn mixed_histories_keep_every_promise() {
 }
 
 #[test]
+fn more_mixed_histories_keep_every_promise() {
+    mixed(1_000_000..1_000_700);
+}
+
+#[test]
+fn histories_with_splits_keep_every_promise() {
+    clean(2_000_000..2_000_400, profile(Profile::Splits));
+}
+
+#[test]
+fn histories_with_crashes_keep_every_promise() {
+    clean(3_000_000..3_000_400, profile(Profile::Crashes));
+}
+
+#[test]
 fn histories_over_ordered_lanes_keep_every_promise() {
     clean(4_000_000..4_000_300, profile(Profile::Lanes));
 }
