@@ -338,13 +338,15 @@ impl<D: Disk> Shard<D> {
             return Err(Failure::new(FailureCode::NotReady, message));
         }
         let (requests, held) = (self.requests.len(), self.requests.bytes());
+        let unsynced = self.unsynced.len();
         if requests >= self.config.requests_max
             || held + bytes as u64 > self.config.request_bytes_max
-            || self.unsynced.len() >= self.config.unsynced_max
+            || unsynced >= self.config.unsynced_max
         {
             let message = format!(
-                "this node has {requests} requests with {held} bytes under way, which is all it \
-                 takes; nothing was done; try again later, or through another node"
+                "this node has {requests} requests with {held} bytes under way, and {unsynced} \
+                 acknowledgements that wait for its disk, which is all it takes; nothing was done; \
+                 try again later, or through another node"
             );
             return Err(Failure::new(FailureCode::Overloaded, message));
         }

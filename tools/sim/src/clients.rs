@@ -250,6 +250,7 @@ impl World {
             owners: 0,
             source: Source::Owners,
             dots: Vec::new(),
+            may_be_minted: false,
         });
         id
     }

@@ -104,6 +104,8 @@ pub(crate) struct Op {
     pub(crate) source: Source,
     /// Every dot minted for it, as seen from above.
     pub(crate) dots: Vec<Dot>,
+    /// Whether a dot was minted for it or for another delete that looks the same from above.
+    pub(crate) may_be_minted: bool,
 }
 
 impl Op {

@@ -23,7 +23,8 @@ const TICK_MIN: Duration = Duration::from_micros(50);
 
 /// What could be seen of a key just before a write may have been minted.
 pub(crate) struct Glimpse {
-    op: OpId,
+    /// What the event asks for.
+    pub(crate) op: OpId,
     slot: Slot,
     /// The live dots at this node.
     visible: Vec<Dot>,
@@ -119,7 +120,6 @@ impl World {
 
     /// After a step: a flush, a tick, and late reads are on the way.
     pub(crate) fn after_step(&mut self, node: usize, shard: usize) {
-        self.note_hints(node, shard);
         let slowdown = self.nodes[node].slowdown;
         let Some(process) = &mut self.nodes[node].process else { return };
         let (start, since) = (process.start, process.since);
@@ -278,9 +278,9 @@ impl World {
         }
     }
 
-    /// Notes the dots of new hints that a node made as a coordinator: that may be long after the
-    /// request came in, when all owners were tried.
-    fn note_hints(&mut self, node: usize, shard: usize) {
+    /// Notes the dots of new hints that a node made as a coordinator, on account of the request
+    /// `doing`, or of one that came in long before, when all owners were tried.
+    pub(crate) fn note_hints(&mut self, node: usize, shard: usize, doing: Option<OpId>) {
         let Some(process) = &mut self.nodes[node].process else { return };
         let actor = process.actor;
         let running = &mut process.shards[shard];
@@ -304,9 +304,13 @@ impl World {
                 }
             }
             if let Some(dot) = delta.deleted.filter(|dot| self.watch.op(slot, *dot).is_none()) {
-                let may_be = self.deleting(node, &key, &delta.context);
+                let mut may_be = self.deleting(node, &key, &delta.context);
+                if let Some(op) = doing.filter(|op| may_be.contains(op)) {
+                    may_be = vec![op];
+                }
                 for op in &may_be {
                     self.note_seen(slot, *op, &delta.context);
+                    self.history.op_mut(*op).may_be_minted = true;
                 }
                 // Of two that are alike only the reply tells which it was.
                 if let [op] = may_be[..] {

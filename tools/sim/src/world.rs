@@ -204,10 +204,14 @@ impl World {
             return Some(format!("{} writes are under way", self.writes_under_way));
         }
         for node in self.nodes.iter() {
-            let shards = node.process.iter().flat_map(|process| &process.shards);
-            let requests: u64 = shards.map(|running| running.shard.metrics().requests).sum();
-            if requests > 0 {
-                return Some(format!("{requests} requests wait at n{}", node.number));
+            for running in node.process.iter().flat_map(|process| &process.shards) {
+                let requests = running.shard.metrics().requests;
+                if requests > 0 {
+                    return Some(format!("{requests} requests wait at n{}", node.number));
+                }
+                if running.syncing || running.unsynced.is_some() {
+                    return Some(format!("n{} syncs", node.number));
+                }
             }
         }
         difference(&self.dumps())
@@ -373,9 +377,12 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut effects = std::mem::take(&mut self.effects);
         process.shards[shard].shard.step(now, event, &mut effects);
+        let doing = glimpse.as_ref().map(|glimpse| glimpse.op);
         if let Some(glimpse) = glimpse {
             self.after_mint(node, shard, glimpse);
         }
+        // Before its frames are seen: they name the dots, too.
+        self.note_hints(node, shard, doing);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send(member, frame) => self.send(node, place(member), frame),

@@ -33,27 +33,27 @@ fn mixed(seeds: Range<u64>) {
 
 #[test]
 fn mixed_histories_keep_every_promise() {
-    mixed(0..700);
+    mixed(0..1000);
 }
 
 #[test]
 fn more_mixed_histories_keep_every_promise() {
-    mixed(1_000_000..1_000_700);
+    mixed(1_000_000..1_000_800);
 }
 
 #[test]
 fn histories_with_splits_keep_every_promise() {
-    clean(2_000_000..2_000_400, profile(Profile::Splits));
+    clean(2_000_000..2_000_600, profile(Profile::Splits));
 }
 
 #[test]
 fn histories_with_crashes_keep_every_promise() {
-    clean(3_000_000..3_000_400, profile(Profile::Crashes));
+    clean(3_000_000..3_000_600, profile(Profile::Crashes));
 }
 
 #[test]
 fn histories_over_ordered_lanes_keep_every_promise() {
-    clean(4_000_000..4_000_300, profile(Profile::Lanes));
+    clean(4_000_000..4_000_400, profile(Profile::Lanes));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::history::{Kind, Op, Outcome, list};
 
 /// A delete that may have happened: acknowledged, or at least minted.
 pub(super) fn took_place(op: &Op) -> bool {
-    op.kind == Kind::Delete && (op.outcome == Outcome::Ok || !op.dots.is_empty())
+    let minted = !op.dots.is_empty() || op.may_be_minted;
+    op.kind == Kind::Delete && (op.outcome == Outcome::Ok || minted)
 }
 
 /// What is lost.
@@ -70,6 +71,7 @@ pub(super) mod tests {
             owners: 2,
             source: Source::Owners,
             dots: Vec::new(),
+            may_be_minted: false,
         }
     }
 
