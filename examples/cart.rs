@@ -4,6 +4,10 @@
 //! go on selling, the link is mended, and the cart shows both changes instead of losing one. The
 //! program merges them as a cart should be merged, and says which changes its merge had seen.
 //!
+//! A node that has just been reached again is dialled anew, and a request at level `all` that comes
+//! too early is refused. So the tills do what any client should: ask again as long as the error says
+//! that it does no harm, and a write under the name of its first attempt.
+//!
 //! `cargo run --example cart`
 
 use std::collections::BTreeSet;
@@ -12,7 +16,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringdove::client::{Client, ClientOptions, Got};
+use ringdove::client::{
+    Client, ClientError, ClientOptions, GetRequest, Got, PutDone, PutRequest,
+};
 use ringdove::key::Key;
 use ringdove::server::{Links, Node, NodeConfig, rt};
 use ringdove::wire::Level;
@@ -52,30 +58,21 @@ async fn sell(addrs: &[SocketAddr], links: &Links) -> Result<()> {
     let till_2 = till("till 2", addrs[2]).await?;
 
     // Everybody has the cart before anything breaks.
-    eventually("the three nodes to know each other", async || {
-        till_1.put(&cart, "book").level(Level::All).await.is_ok()
-    })
-    .await?;
-    let before_1 = till_1.get(&cart).await?;
-    let before_2 = till_2.get(&cart).await?;
+    written(till_1.put(&cart, "book").blind().level(Level::All)).await?;
+    let before_1 = read(till_1.get(&cart)).await?;
+    let before_2 = read(till_2.get(&cart)).await?;
     println!("both tills see: {}", contents(&before_1));
 
     // West is alone now. Level one is met on either side.
     links.split(&[&addrs[..2], &addrs[2..]]);
     println!("the network breaks");
-    till_1.put(&cart, "book, pen").context(before_1.context).level(Level::One).await?;
-    till_2.put(&cart, "book, lamp").context(before_2.context).level(Level::One).await?;
+    written(till_1.put(&cart, "book, pen").context(before_1.context).level(Level::One)).await?;
+    written(till_2.put(&cart, "book, lamp").context(before_2.context).level(Level::One)).await?;
     println!("till 1 adds a pen, till 2 adds a lamp");
 
     links.heal();
     println!("the network heals");
-    let mut conflict = None;
-    eventually("both changes to meet", async || {
-        conflict = till_1.get(&cart).level(Level::All).await.ok().filter(Got::is_conflict);
-        conflict.is_some()
-    })
-    .await?;
-    let conflict = conflict.ok_or("it was seen just now")?;
+    let conflict = read(till_1.get(&cart).level(Level::All)).await?;
     for (dot, value) in &conflict.values {
         let (text, writer) = (String::from_utf8_lossy(&value.bytes), &value.meta.writer);
         println!("  {dot}  {text:12}  written by {writer}");
@@ -83,9 +80,34 @@ async fn sell(addrs: &[SocketAddr], links: &Links) -> Result<()> {
 
     // A cart is a set: what anybody put in is in it. The context says that this merge saw both.
     let merged = union(&conflict);
-    till_1.put(&cart, merged).context(conflict.context).level(Level::All).await?;
-    println!("resolved: {}", contents(&till_2.get(&cart).level(Level::All).await?));
+    written(till_1.put(&cart, merged).context(conflict.context).level(Level::All)).await?;
+    println!("resolved: {}", contents(&read(till_2.get(&cart).level(Level::All)).await?));
     Ok(())
+}
+
+/// Reads, again and again while the level cannot be met yet.
+async fn read(request: GetRequest<'_>) -> Result<Got> {
+    patiently(async || request.clone().await).await
+}
+
+/// Writes. Every attempt carries the operation id of the first, so that none shows twice.
+async fn written(request: PutRequest<'_>) -> Result<PutDone> {
+    patiently(async || request.clone().await).await
+}
+
+/// Asks again after errors of which the client says that this does no harm, for at most half a minute.
+async fn patiently<T>(
+    mut ask: impl AsyncFnMut() -> std::result::Result<T, ClientError>,
+) -> Result<T> {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        match ask().await {
+            Err(error) if error.retryable() && Instant::now() < end => {
+                rt::sleep(Duration::from_millis(100)).await;
+            }
+            ended => return Ok(ended?),
+        }
+    }
 }
 
 async fn till(name: &str, addr: SocketAddr) -> Result<Client> {
@@ -102,18 +124,6 @@ fn union(conflict: &Got) -> String {
 
 fn contents(got: &Got) -> String {
     got.bytes().map_or("nothing, or several values".into(), |b| String::from_utf8_lossy(b).into())
-}
-
-/// Tries until it works, for at most half a minute.
-async fn eventually(what: &str, mut works: impl AsyncFnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !works().await {
-        if Instant::now() > end {
-            return Err(format!("waited in vain for {what}").into());
-        }
-        rt::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 fn free_addresses() -> Result<Vec<SocketAddr>> {

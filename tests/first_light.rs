@@ -138,7 +138,37 @@ fn the_tour_and_the_examples_run_to_their_ends() {
         .output()
         .expect("the tour starts");
     text_of_success("the tour", tour);
-    let example = Path::new(env!("CARGO_BIN_EXE_ringdove")).with_file_name("examples/embedded");
-    let output = Command::new(&example).stdin(Stdio::null()).output().expect("it was built");
-    assert!(text_of_success("embedded", output).contains("hello from inside"));
+    assert!(example("embedded").contains("hello from inside"));
+    sold(&example("cart"));
+}
+
+/// What an example says; Cargo builds it with the tests.
+fn example(name: &str) -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_ringdove")).with_file_name("examples").join(name);
+    let output = Command::new(binary).stdin(Stdio::null()).output().expect("it was built");
+    text_of_success(name, output)
+}
+
+/// Whether the two tills met, and sold a pen and a lamp.
+fn sold(told: &str) {
+    for part in ["  book, pen ", "  book, lamp ", "resolved: book, lamp, pen\n"] {
+        assert!(told.contains(part), "{part:?} is not in\n{told}");
+    }
+}
+
+#[test]
+fn the_same_nodes_run_on_smol() {
+    // In a target directory of its own, and unoptimised: what is to be shown is that it builds and
+    // works. With the lowest priority, for the stories told beside it wait for heartbeats.
+    let output = Command::new("nice")
+        .args(["-n", "19", env!("CARGO"), "run", "--locked", "--quiet", "--package", "ringdove"])
+        .args(["--no-default-features", "--features", "rt-smol", "--example", "cart"])
+        .arg("--target-dir")
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("smol"))
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs");
+    sold(&text_of_success("cart on smol", output));
 }
