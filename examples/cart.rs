@@ -16,9 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringdove::client::{
-    Client, ClientError, ClientOptions, GetRequest, Got, PutDone, PutRequest,
-};
+use ringdove::client::{Client, ClientError, ClientOptions, GetRequest, Got, PutDone, PutRequest};
 use ringdove::key::Key;
 use ringdove::server::{Links, Node, NodeConfig, rt};
 use ringdove::wire::Level;

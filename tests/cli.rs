@@ -80,8 +80,11 @@ struct Peer {
 impl Peer {
     fn start(data: &Path) -> Self {
         let data = data.to_str().expect("a path in UTF-8");
-        let mut command = ringdove(&["start", "--listen", "127.0.0.1:0", "--data", data]);
-        let mut child = command.args(["--name", "ann"]).spawn().expect("it runs");
+        Peer::spawn(&["start", "--listen", "127.0.0.1:0", "--data", data, "--name", "ann"])
+    }
+
+    fn spawn(args: &[&str]) -> Self {
+        let mut child = ringdove(args).spawn().expect("it runs");
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().expect("piped"));
         std::thread::spawn(move || {
@@ -368,11 +371,47 @@ fn errors_say_what_happened_what_is_left_and_what_to_do() {
     let ended = run(&["start", "--listen", "127.0.0.1:0", "--data", data]).with(1);
     parts(&ended);
     let ended = run(&["start", "--listen", "nowhere", "--data", "/proc/none"]).with(2);
-    assert!(ended.err.contains("--listen nowhere"), "{}", ended.err);
+    assert!(ended.err.contains("cannot listen on \"nowhere\""), "{}", ended.err);
     let other = directory();
     let data = other.path().to_str().expect("UTF-8");
     let ended = run(&["start", "--listen", &peer.addr, "--data", data]).with(1);
     assert!(ended.err.contains("cannot listen on"), "{}", ended.err);
+}
+
+#[test]
+fn a_node_starts_from_a_file_and_flags_go_before_it() {
+    let dir = directory();
+    let file = dir.path().join("ringdove.toml");
+    let settings = |text: &str| std::fs::write(&file, text).expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let data = dir.path().join("data");
+    settings(&format!(
+        "# where, and who\nlisten = \"127.0.0.1:0\"\ndata = {data:?}\nname = \"ann\"\n\
+         zone = \"cellar\"\nsync = \"interval\"\n[limits]\nrequest-bytes = 5_000\n"
+    ));
+    let peer = Peer::spawn(&["start", "--config", path, "--zone", "attic"]);
+    let ann = &peer.run(&["members", "-o", "json"]).with(0).json()[0];
+    assert_eq!((&ann["name"], &ann["zone"]), (&"ann".into(), &"attic".into()));
+    peer.run(&["put", "small", "fits"]).with(0);
+    let refused = peer.run(&["put", "large", &"x".repeat(6_000)]).with(1);
+    assert!(refused.err.contains("the request had no effect"), "{}", refused.err);
+    assert_eq!(peer.stop(), 0);
+
+    // The environment goes before the file, too.
+    let mut command = ringdove(&["start", "--config", path]);
+    command.env("RINGDOVE_COPIES", "9");
+    let ended = Ended::of(command.output().expect("it runs")).with(2);
+    assert!(ended.err.contains("a number from 1 to 7"), "{}", ended.err);
+
+    settings("listen = \"127.0.0.1:0\"\nlisen = \"127.0.0.1:0\"\n");
+    let ended = run(&["start", "--config", path]).with(2);
+    for part in
+        ["ringdove.toml, line 2: unknown field `lisen`", "  lisen = ", "state: the node did"]
+    {
+        assert!(ended.err.contains(part), "{part}: {}", ended.err);
+    }
+    let ended = run(&["start", "--config", "/no/such/file"]).with(1);
+    assert!(ended.err.contains("/no/such/file: No such file"), "{}", ended.err);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod lines;
 mod link;
 mod paint;
 mod screen;
+mod settings;
 mod show;
 mod siblings;
 mod start;

@@ -1,22 +1,22 @@
 //! `start`: runs a node, and says in sentences what it is doing.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::args::{Common, Format, StartArgs, SyncChoice};
+use super::args::{Common, Format, StartArgs};
 use super::exit::Exit;
 use super::link::{connect, with_port};
 use super::screen::Screen;
+use super::settings::Settings;
 use super::show::json_line;
 use super::trouble::Trouble;
 use super::words::{count, list};
 use crate::server::{Links, Node, NodeConfig, StartError, SyncMode, rt};
 use crate::wire::{Answer, Question};
 
-/// How often data are synced with `--sync interval`.
-const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the node is asked whom it waits for.
 const ASK: Duration = Duration::from_millis(200);
 
@@ -26,26 +26,34 @@ pub(crate) fn start(
     args: &StartArgs,
     screen: &mut Screen,
 ) -> Result<Exit, Trouble> {
-    let config = config_of(args)?;
-    let new = !args.data.join("control.note").exists() && is_empty(args);
-    let node = Node::start(config).map_err(|error| refused(&error, args))?;
+    let settings = Settings::of(args)?;
+    let new = is_empty(&settings.data);
+    let node = Node::start(config_of(&settings)?).map_err(|error| refused(&error, &settings))?;
     let addr = node.addr();
-    let data = args.data.display();
+    let data = settings.data.display();
     tell(
         screen,
         "node",
         addr,
         &format!("ringdove {} as {}", env!("CARGO_PKG_VERSION"), node.name()),
     );
+    if let Some(file) = &args.config {
+        tell(screen, "config", addr, &format!("settings from {}", file.display()));
+    }
     let listening = format!("listening on {addr}, for clients and peers");
     tell(screen, "listening", addr, &listening);
     let whose = if new { "a new directory" } else { "what it holds is served" };
-    tell(screen, "data", addr, &format!("data in {data} ({whose}), synced {}", synced(args.sync)));
-    if args.seeds.is_empty() {
+    tell(
+        screen,
+        "data",
+        addr,
+        &format!("data in {data} ({whose}), synced {}", synced(settings.sync)),
+    );
+    if settings.seeds.is_empty() {
         let sentence = "no seeds were given: a new directory founds a cluster of its own";
         tell(screen, "seeds", addr, sentence);
     } else {
-        tell(screen, "seeds", addr, &format!("seeds are {}", list(&args.seeds)));
+        tell(screen, "seeds", addr, &format!("seeds are {}", list(&settings.seeds)));
     }
     screen.flush();
     let watch = rt::spawn(watch(common.clone(), addr, screen.format));
@@ -65,31 +73,34 @@ pub(crate) fn start(
     }
 }
 
-fn config_of(args: &StartArgs) -> Result<NodeConfig, Trouble> {
-    let advertise = args.advertise.as_deref().map(|text| address("--advertise", text));
+fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
+    if settings.seeds.iter().any(|seed| seed.trim().is_empty()) {
+        return Err(Trouble::usage(
+            "one of the seeds is empty",
+            "give each as HOST:PORT, with commas between them; without any, the node is a cluster of its own",
+        ));
+    }
+    let advertise = settings.advertise.as_deref().map(|text| address("advertise", text));
     Ok(NodeConfig {
-        listen: address("--listen", &args.listen)?,
+        listen: address("listen on", &settings.listen)?,
         advertise: advertise.transpose()?,
-        data: args.data.clone(),
-        seeds: args.seeds.iter().map(|seed| with_port(seed)).collect(),
-        name: args.name.clone(),
-        zone: args.zone.clone(),
-        copies: args.copies,
-        shards: args.shards,
-        sync: match args.sync {
-            SyncChoice::Always => SyncMode::Always,
-            SyncChoice::Interval => SyncMode::Interval(SYNC_INTERVAL),
-            SyncChoice::Os => SyncMode::Os,
-        },
+        data: settings.data.clone(),
+        seeds: settings.seeds.iter().map(|seed| with_port(seed)).collect(),
+        name: settings.name.clone(),
+        zone: settings.zone.clone(),
+        copies: settings.copies,
+        shards: settings.shards,
+        sync: settings.sync,
+        limits: settings.limits,
         links: Links::new(),
     })
 }
 
-/// The first address behind `host:port`.
-fn address(flag: &str, text: &str) -> Result<SocketAddr, Trouble> {
+/// The first address behind `host:port`, to do this with.
+fn address(to: &str, text: &str) -> Result<SocketAddr, Trouble> {
     let wrong = |why: String| {
         Trouble::usage(
-            format!("{flag} {text}: {why}"),
+            format!("cannot {to} {text:?}: {why}"),
             "give HOST:PORT, like 127.0.0.1:7400; port 0 lets the system choose",
         )
     };
@@ -98,22 +109,22 @@ fn address(flag: &str, text: &str) -> Result<SocketAddr, Trouble> {
     found.first().copied().ok_or_else(|| wrong("there is no such host".to_owned()))
 }
 
-fn is_empty(args: &StartArgs) -> bool {
-    std::fs::read_dir(&args.data).map_or(true, |mut entries| entries.next().is_none())
+fn is_empty(data: &Path) -> bool {
+    std::fs::read_dir(data).map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn synced(sync: SyncChoice) -> String {
+fn synced(sync: SyncMode) -> String {
     match sync {
-        SyncChoice::Always => "before each write is acknowledged".to_owned(),
-        SyncChoice::Interval => format!("every {} ms", SYNC_INTERVAL.as_millis()),
-        SyncChoice::Os => "when the system likes".to_owned(),
+        SyncMode::Always => "before each write is acknowledged".to_owned(),
+        SyncMode::Interval(pace) => format!("every {} ms", pace.as_millis()),
+        SyncMode::Os => "when the system likes".to_owned(),
     }
 }
 
-fn refused(error: &StartError, args: &StartArgs) -> Trouble {
+fn refused(error: &StartError, settings: &Settings) -> Trouble {
     let (exit, next) = match error {
         StartError::Config(_) | StartError::Shards { .. } => {
-            (Exit::Usage, "correct the flag and start again".to_owned())
+            (Exit::Usage, "correct the setting and start again".to_owned())
         }
         StartError::Listen { .. } => (
             Exit::Error,
@@ -121,7 +132,7 @@ fn refused(error: &StartError, args: &StartArgs) -> Trouble {
         ),
         StartError::Directory(_) | StartError::Notes { .. } => (
             Exit::Error,
-            format!("check {}, or choose another directory with --data", args.data.display()),
+            format!("check {}, or choose another directory with --data", settings.data.display()),
         ),
         StartError::Control(_) | StartError::Store { .. } => (
             Exit::Error,

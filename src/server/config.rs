@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::links::Links;
 use super::syncer::SyncMode;
 use crate::control::ConfigError;
+use crate::shard::ShardConfig;
 use crate::storage::{DirectoryError, StoreError};
 
 /// The port of nodes and clients that name none.
@@ -44,8 +45,33 @@ pub struct NodeConfig {
     pub shards: Option<u16>,
     /// When written data are made durable.
     pub sync: SyncMode,
+    /// How much may wait in each shard.
+    pub limits: Limits,
     /// Which nodes of this process can hear which.
     pub links: Links,
+}
+
+/// How much may wait in each shard of a node. What goes beyond is refused as overloaded, before it has
+/// any effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests under way, of all kinds.
+    pub requests: usize,
+    /// Bytes of keys and values that they hold.
+    pub request_bytes: u64,
+    /// Bytes of hints kept for absent owners.
+    pub hint_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let shard = ShardConfig::default();
+        Limits {
+            requests: shard.requests_max,
+            request_bytes: shard.request_bytes_max,
+            hint_bytes: shard.hint_bytes_max,
+        }
+    }
 }
 
 impl NodeConfig {
@@ -61,6 +87,7 @@ impl NodeConfig {
             copies: 3,
             shards: None,
             sync: SyncMode::Always,
+            limits: Limits::default(),
             links: Links::new(),
         }
     }

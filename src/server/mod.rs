@@ -33,7 +33,7 @@ pub mod rt;
 mod slab;
 mod syncer;
 
-pub use config::{DEFAULT_PORT, NodeConfig, StartError};
+pub use config::{DEFAULT_PORT, Limits, NodeConfig, StartError};
 pub use links::Links;
 pub use metrics::Metrics;
 pub use node::Node;

@@ -111,7 +111,7 @@ impl Node {
         let positions = prepared.iter().map(|one| Arc::clone(&one.position)).collect();
         let clock = Clock::start();
         let (failing, failed) = async_channel::unbounded();
-        let drivers = drive(&house, &home, config.sync, clock, prepared, &failing)?;
+        let drivers = drive(&house, &home, &config, clock, prepared, &failing)?;
         let looped = ControlLoop {
             control,
             inbox: control_inbox,
@@ -290,7 +290,7 @@ fn prepare_one(home: &Home, shard: u16) -> Result<Prepared, StartError> {
 fn drive(
     house: &Arc<House>,
     home: &Home,
-    sync: super::SyncMode,
+    config: &NodeConfig,
     clock: Clock,
     prepared: Vec<Prepared>,
     failing: &async_channel::Sender<String>,
@@ -302,19 +302,22 @@ fn drive(
             drivers: Arc::clone(&house.drivers),
             control: house.control.clone(),
             links: house.links.clone(),
-            sync,
+            sync: config.sync,
             clock,
             counters: one.counters,
             position: one.position,
         };
-        let config = ShardConfig {
+        let shard = ShardConfig {
             shard: number,
             shards: house.shards,
             life: home.life,
             seed: rand::rng().random(),
+            requests_max: config.limits.requests,
+            request_bytes_max: config.limits.request_bytes,
+            hint_bytes_max: config.limits.hint_bytes,
             ..ShardConfig::default()
         };
-        let driver = Driver::new(around, (one.poll, one.inbox), one.store, config)?;
+        let driver = Driver::new(around, (one.poll, one.inbox), one.store, shard)?;
         let what = format!("the driver of shard {number}");
         let watch = Watch { what, failing: failing.clone(), ended: false };
         let run = move || match driver.run() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
 use super::data::{ReadArgs, WriteArgs};
 use super::{positive_duration, switch};
@@ -12,41 +13,43 @@ const START_EXAMPLES: &str = "\
 Examples:
   ringdove start                                a cluster of one on 127.0.0.1:7400
   ringdove start --listen 127.0.0.1:0           on a port that the system chooses; it is printed
+  ringdove start --config ringdove.toml         as a file says
 
-Three peers on one machine, one line in each of three terminals:
-  ringdove start --listen 127.0.0.1:7401 --data d1 --seeds 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403
-  ringdove start --listen 127.0.0.1:7402 --data d2 --seeds 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403
-  ringdove start --listen 127.0.0.1:7403 --data d3 --seeds 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403
+Three peers on one machine, in three terminals:
+  export RINGDOVE_SEEDS=127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403     in each
+  ringdove start --listen 127.0.0.1:7401 --data d1
+  ringdove start --listen 127.0.0.1:7402 --data d2
+  ringdove start --listen 127.0.0.1:7403 --data d3
 
 Nodes that are given the same seeds found the cluster together, once all of them are there. A node
 without seeds founds a cluster of itself. SIGINT or SIGTERM stops a node gracefully.
-RINGDOVE_LOG=info (or debug) shows what it does.";
+RINGDOVE_LOG=info (or debug) shows what it does.
 
-/// `start`
+The same from a file, with `ringdove start --config FILE`. Names are those of the flags; a flag or
+an environment variable goes before the file, and what nobody says has its default:
+  listen = \"10.0.0.1:7400\"
+  data = \"/var/lib/ringdove\"
+  seeds = [\"10.0.0.1:7400\", \"10.0.0.2:7400\", \"10.0.0.3:7400\"]
+  name = \"ann\"
+  sync = \"always\"                # or interval (every 100 ms), or os
+  [limits]                       # of each shard; what is beyond is refused as overloaded
+  requests = 65_536              # under way at once
+  request-bytes = 268_435_456    # keys and values that they hold
+  hint-bytes = 1_073_741_824     # kept for absent owners";
+
+/// `start`. What is `None` may stand in the file, and has a default otherwise.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = START_EXAMPLES)]
 pub(crate) struct StartArgs {
-    /// Where to listen, TCP and UDP; port 0 lets the system choose
-    #[arg(
-        long,
-        value_name = "H:P",
-        env = "RINGDOVE_LISTEN",
-        hide_env = true,
-        default_value = "127.0.0.1:7400"
-    )]
-    pub listen: String,
+    /// Where to listen, TCP and UDP; port 0 lets the system choose [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "H:P", env = "RINGDOVE_LISTEN", hide_env = true)]
+    pub listen: Option<String>,
     /// Where others reach this node, if that is another address than it listens on
     #[arg(long, value_name = "H:P", env = "RINGDOVE_ADVERTISE", hide_env = true)]
     pub advertise: Option<String>,
-    /// The directory that holds its data; made if it is not there
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "RINGDOVE_DATA",
-        hide_env = true,
-        default_value = "ringdove-data"
-    )]
-    pub data: PathBuf,
+    /// The directory that holds its data; made if it is not there [default: ringdove-data]
+    #[arg(long, value_name = "DIR", env = "RINGDOVE_DATA", hide_env = true)]
+    pub data: Option<PathBuf>,
     /// The nodes that found the cluster, the same list for each of them
     #[arg(
         long,
@@ -55,30 +58,22 @@ pub(crate) struct StartArgs {
         hide_env = true,
         value_delimiter = ','
     )]
-    pub seeds: Vec<String>,
+    pub seeds: Option<Vec<String>>,
     /// What people call it; its address if nothing is said
     #[arg(long, value_name = "NAME", env = "RINGDOVE_NAME", hide_env = true)]
     pub name: Option<String>,
     /// Where it stands: a rack, a room, a site
-    #[arg(
-        long,
-        value_name = "ZONE",
-        env = "RINGDOVE_ZONE",
-        hide_env = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub zone: String,
-    /// How many copies the cluster keeps of everything; fixed when it is founded
+    #[arg(long, value_name = "ZONE", env = "RINGDOVE_ZONE", hide_env = true)]
+    pub zone: Option<String>,
+    /// How many copies the cluster keeps of everything; fixed when it is founded [default: 3]
     #[arg(
         long,
         value_name = "N",
         env = "RINGDOVE_COPIES",
         hide_env = true,
-        default_value_t = 3,
-        value_parser = clap::value_parser!(u8).range(1..=7)
+        value_parser = copy_count
     )]
-    pub copies: u8,
+    pub copies: Option<u8>,
     /// How many shards the node has, a power of two; fixed when its directory is made [default: by cores]
     #[arg(
         long,
@@ -89,20 +84,24 @@ pub(crate) struct StartArgs {
     )]
     pub shards: Option<u16>,
     /// When writes are synced: before they are acknowledged, now and then, or when the system likes
+    /// [default: always]
     #[arg(
         long,
         value_enum,
         value_name = "always|interval|os",
         hide_possible_values = true,
         env = "RINGDOVE_SYNC",
-        hide_env = true,
-        default_value = "always"
+        hide_env = true
     )]
-    pub sync: SyncChoice,
+    pub sync: Option<SyncChoice>,
+    /// A file that says any of the above, in TOML; flags and environment variables go before it
+    #[arg(long, value_name = "FILE", env = "RINGDOVE_CONFIG", hide_env = true)]
+    pub config: Option<PathBuf>,
 }
 
 /// When writes reach the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum SyncChoice {
     /// Before they are acknowledged. The only one that survives a power cut.
     Always,
@@ -112,7 +111,16 @@ pub(crate) enum SyncChoice {
     Os,
 }
 
-fn shard_count(text: &str) -> Result<u16, String> {
+/// How many copies there may be of everything.
+pub(crate) fn copy_count(text: &str) -> Result<u8, String> {
+    match text.parse::<u8>() {
+        Ok(count) if (1..=7).contains(&count) => Ok(count),
+        _ => Err("a number from 1 to 7 is needed".to_owned()),
+    }
+}
+
+/// How many shards a node may have.
+pub(crate) fn shard_count(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(count) if count.is_power_of_two() && count <= 64 => Ok(count),
         _ => Err("a power of two from 1 to 64 is needed".to_owned()),

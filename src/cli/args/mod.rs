@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{
     BenchArgs, DemoArgs, InspectArgs, MembersArgs, RingArgs, StartArgs, StatusArgs, SyncChoice,
+    copy_count, shard_count,
 };
 pub(crate) use data::{
     BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, PutArgs, ReadArgs, ResolveArgs,
