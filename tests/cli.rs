@@ -80,10 +80,18 @@ struct Peer {
 impl Peer {
     fn start(data: &Path) -> Self {
         let data = data.to_str().expect("a path in UTF-8");
-        Peer::spawn(&["start", "--listen", "127.0.0.1:0", "--data", data, "--name", "ann"])
+        Peer::serving(&["start", "--listen", "127.0.0.1:0", "--data", data, "--name", "ann"])
     }
 
-    fn spawn(args: &[&str]) -> Self {
+    /// One that has a cluster.
+    fn serving(args: &[&str]) -> Self {
+        let peer = Peer::listening(args);
+        peer.says("serving cluster ");
+        peer
+    }
+
+    /// One that may still wait for others.
+    fn listening(args: &[&str]) -> Self {
         let mut child = ringdove(args).spawn().expect("it runs");
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().expect("piped"));
@@ -98,7 +106,6 @@ impl Peer {
         let listening = peer.says("listening on ");
         let words: Vec<&str> = listening.split([' ', ',']).collect();
         peer.addr = words[2].to_owned();
-        peer.says("serving cluster ");
         peer
     }
 
@@ -389,7 +396,7 @@ fn a_node_starts_from_a_file_and_flags_go_before_it() {
         "# where, and who\nlisten = \"127.0.0.1:0\"\ndata = {data:?}\nname = \"ann\"\n\
          zone = \"cellar\"\nsync = \"interval\"\n[limits]\nrequest-bytes = 5_000\n"
     ));
-    let peer = Peer::spawn(&["start", "--config", path, "--zone", "attic"]);
+    let peer = Peer::serving(&["start", "--config", path, "--zone", "attic"]);
     let ann = &peer.run(&["members", "-o", "json"]).with(0).json()[0];
     assert_eq!((&ann["name"], &ann["zone"]), (&"ann".into(), &"attic".into()));
     peer.run(&["put", "small", "fits"]).with(0);
@@ -412,6 +419,37 @@ fn a_node_starts_from_a_file_and_flags_go_before_it() {
     }
     let ended = run(&["start", "--config", "/no/such/file"]).with(1);
     assert!(ended.err.contains("/no/such/file: No such file"), "{}", ended.err);
+}
+
+#[test]
+fn a_node_that_waits_says_for_whom() {
+    let dir = directory();
+    let free: Vec<_> =
+        (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let addrs: Vec<String> =
+        free.iter().map(|port| port.local_addr().expect("bound").to_string()).collect();
+    drop(free);
+    let (seeds, missing) = (addrs.join(","), format!("waiting for {} (no answer yet)", addrs[1]));
+    let data = dir.path().to_str().expect("UTF-8");
+    let start =
+        ["start", "--listen", &addrs[0], "--data", data, "--seeds", &seeds, "--name", "ann"];
+    let peer = Peer::listening(&start);
+    assert_eq!(peer.says("waiting for "), missing);
+    let status = peer.run(&["status", "--wait", "10ms"]).with(8).out;
+    let said = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.starts_with("UNAVAILABLE: this node is in no cluster yet"), "{status}");
+    assert!(said.contains(&missing), "{status}");
+    assert!(peer.run(&["members"]).with(0).out.contains("UJ  ann "));
+    for args in [&["put", "k", "v"][..], &["get", "k"], &["siblings", "list"], &["explain", "k"]] {
+        let ended = peer.run(&[args, &["--timeout", "100ms"]].concat()).with(6);
+        assert!(ended.err.contains("the request had no effect"), "{}", ended.err);
+    }
+    run(&["status", "--wait", "10ms", "--endpoint", &addrs[1]]).with(6);
+    drop(peer);
+
+    let other = directory();
+    let peer = Peer::start(other.path());
+    peer.run(&["status", "--wait", "1m"]).with(0);
 }
 
 #[test]

@@ -1,29 +1,48 @@
 //! `status`, `members` and `ring`.
 
+use std::time::{Duration, Instant};
+
 use super::args::{Common, Format, RingArgs, StatusArgs};
 use super::exit::Exit;
 use super::link::{connect, wrong_answer};
 use super::screen::Screen;
 use super::show;
 use super::trouble::Trouble;
-use crate::wire::{Answer, Question};
+use crate::server::rt;
+use crate::wire::{Answer, Question, Status};
 
-/// How the cluster is.
+/// How often a cluster is asked that is waited for.
+const ASK: Duration = Duration::from_millis(100);
+
+/// How the cluster is; with `--wait` once it is healthy, or as it is when the time is over.
 pub(crate) async fn status(
     common: &Common,
     args: &StatusArgs,
     screen: &mut Screen,
 ) -> Result<Exit, Trouble> {
-    let client = connect(common).await?;
-    let Answer::Status(status) = client.ask(Question::Status).await? else {
-        return Err(wrong_answer());
+    let until = args.wait.map(|wait| Instant::now() + wait);
+    let status = loop {
+        let asked = ask_status(common).await;
+        let healthy = asked.as_ref().is_ok_and(|status| status.health == "healthy");
+        if healthy || until.is_none_or(|until| Instant::now() >= until) {
+            break asked?;
+        }
+        rt::sleep(ASK).await;
     };
     screen.print(match screen.format {
-        Format::Table => show::status_text(&status, screen.paint),
+        Format::Table => show::status_text(&status, screen.width, screen.paint),
         Format::Json => show::json_line(&status),
     });
-    let degraded = args.check && status.health != "healthy";
+    let degraded = (args.check || args.wait.is_some()) && status.health != "healthy";
     Ok(if degraded { Exit::Degraded } else { Exit::Ok })
+}
+
+async fn ask_status(common: &Common) -> Result<Status, Trouble> {
+    let client = connect(common).await?;
+    match client.ask(Question::Status).await? {
+        Answer::Status(status) => Ok(status),
+        _ => Err(wrong_answer()),
+    }
 }
 
 /// Who is in the cluster.
@@ -33,7 +52,7 @@ pub(crate) async fn members(common: &Common, screen: &mut Screen) -> Result<Exit
         return Err(wrong_answer());
     };
     screen.print(match screen.format {
-        Format::Table => show::members_text(&members, screen.paint),
+        Format::Table => show::members_text(&members, screen.width, screen.paint),
         Format::Json => show::json_line(&members),
     });
     Ok(Exit::Ok)

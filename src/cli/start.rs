@@ -165,7 +165,7 @@ async fn watch(mut common: Common, addr: SocketAddr, format: Format) {
                 }
                 if said != status.waiting {
                     said.clone_from(&status.waiting);
-                    tell(&mut screen, "waiting", addr, &format!("waiting for {said}"));
+                    tell(&mut screen, "waiting", addr, &said);
                 }
                 rt::sleep(ASK).await;
             }

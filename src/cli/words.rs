@@ -81,6 +81,26 @@ pub(crate) fn day(milliseconds: u64) -> String {
     time.split_once('T').map_or(time.clone(), |(day, _)| day.to_owned())
 }
 
+/// A paragraph on lines of at most `width` characters, and never more than 100: the first begins with
+/// `first`, the others with `others`.
+pub(crate) fn wrapped(text: &str, first: &str, others: &str, width: usize) -> String {
+    let width = width.clamp(40, 100);
+    let (mut lines, mut line, mut empty) = (String::new(), first.to_owned(), true);
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push_str(&line);
+            lines.push('\n');
+            (line, empty) = (others.to_owned(), true);
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines + &line + "\n"
+}
+
 /// At most `width` characters of a value, on one line. Text is quoted as JSON would; bytes that are
 /// not text are shown as hex. `len` is how many bytes the value has, of which `head` is the front.
 pub(crate) fn preview(head: &[u8], len: u64, width: usize) -> String {
@@ -225,6 +245,16 @@ mod tests {
         assert_eq!(preview(&[0xff, 0, 1], 3, 40), "0xff0001 (3 bytes)");
         assert_eq!(preview(&"ä".as_bytes()[..1], 2, 40), "\"…\" (2 bytes)");
         assert_eq!(preview(b"", 0, 40), "\"\"");
+    }
+
+    #[test]
+    fn paragraphs_are_wrapped_between_words() {
+        let text = "one two three four five six seven eight nine ten";
+        let expected = "- one two three four five six seven eight\n  nine ten\n";
+        assert_eq!(wrapped(text, "- ", "  ", 42), expected);
+        assert_eq!(wrapped("", "# ", "# ", 42), "# \n");
+        let long = "x".repeat(200);
+        assert_eq!(wrapped(&long, "", "  ", 42), format!("{long}\n"));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Control {
         let Phase::Member(liveness) = &self.phase else { return self.status_waiting() };
         let ring = &liveness.ring;
         let tally = Tally::of(liveness);
-        let up = liveness.known.values().filter(|known| known.up).count() + 1;
+        let up = liveness.known.values().filter(|known| known.usable()).count() + 1;
         let health = match &tally {
             Tally { unavailable: 1.., .. } => "unavailable",
             Tally { degraded: 1.., .. } => "degraded",
@@ -94,8 +94,8 @@ impl Control {
             (None, Phase::Member(_)) => unreachable!("a member does not wait for a ring"),
         };
         let sentence = format!(
-            "This node is in no cluster yet and serves nothing: {waiting}. It founds one when all nodes of its \
-             seed list answer and agree."
+            "Unavailable: this node is in no cluster yet and serves nothing: {waiting}. The nodes of a seed list \
+             found their cluster when all of them answer and agree."
         );
         Status {
             cluster_id: String::new(),
@@ -191,16 +191,18 @@ impl Tally {
         let all = self.whole + self.degraded + self.unavailable;
         match self {
             Tally { unavailable: 0, degraded: 0, .. } => {
-                format!("Healthy: all owners of all {all} partitions answer.")
+                format!(
+                    "Healthy: all owners of all {all} partitions answer, so every key can be read and written."
+                )
             }
             Tally { unavailable: 0, degraded, .. } => format!(
-                "Degraded: {degraded} of {all} partitions miss an owner. All have a quorum, so reads and writes go \
-                 on; what the absent miss is kept and delivered when they are back."
+                "Degraded: {degraded} of {all} partitions miss an owner. All have a quorum, so every key can be read \
+                 and written; the absent get what they missed when they are back."
             ),
             Tally { unavailable, .. } => format!(
-                "Unavailable: {unavailable} of {all} partitions have no quorum of owners. There, reads and strict \
-                 writes at quorum fail; level one works where an owner is left, and writes that count \
-                 fallbacks where other members are. Bring members back."
+                "Unavailable: {unavailable} of {all} partitions have no quorum of owners. Their keys can be read at \
+                 level one where an owner is left, and written at levels that the members left can meet. Bring \
+                 members back."
             ),
         }
     }
@@ -253,10 +255,7 @@ fn known_sentences(known: &Known, now: Now) -> Vec<String> {
             ),
         });
     } else if known.lane == Some(false) {
-        sentences.push(format!(
-            "{name} ({addr}) answers heartbeats, but its data connections are broken and being dialled again. \
-             If this lasts: can TCP pass?"
-        ));
+        sentences.push(no_lane(known));
     }
     if known.rolled_back {
         sentences.push(format!(
@@ -268,6 +267,15 @@ fn known_sentences(known: &Known, now: Now) -> Vec<String> {
         sentences.push(format!("A second process speaks with the id of {name}; see below."));
     }
     sentences
+}
+
+/// A member that is heard and cannot be used.
+fn no_lane(known: &Known) -> String {
+    format!(
+        "{} ({}) answers heartbeats, but its data connections are not open: they are being dialled. If this \
+         lasts, can TCP pass?",
+        known.name, known.addr
+    )
 }
 
 fn namesakes(liveness: &Liveness) -> Vec<String> {
@@ -308,7 +316,9 @@ fn member_line(
 ) -> MemberLine {
     let me = member.number == liveness.me;
     let known = liveness.known.get(&member.number);
-    let up = me || known.is_some_and(|known| known.up);
+    // Whom no data can be sent to is of no use, whatever it answers.
+    let up = me || known.is_some_and(Known::usable);
+    let note = known.filter(|known| known.up && !known.usable()).map(no_lane).unwrap_or_default();
     let total = f64::from(shares.values().sum::<u32>().max(u32::from(SLOTS)));
     let share = shares.get(&member.number).copied().unwrap_or_default();
     MemberLine {
@@ -324,6 +334,7 @@ fn member_line(
         seen_ms: known
             .and_then(|known| known.heard)
             .map(|heard| now.saturating_sub(heard).as_millis() as u64),
+        note,
     }
 }
 
@@ -339,6 +350,7 @@ fn joining(card: &Card, me: bool) -> MemberLine {
         number: 0,
         share_percent: "0.0".to_owned(),
         seen_ms: None,
+        note: String::new(),
     }
 }
 

@@ -188,16 +188,16 @@ impl<D: Disk> Driver<D> {
         status.missing.sort();
         status.missing.dedup();
         if sum.conflicts > 0 {
-            status.sentences.push(format!(
-                "{} with siblings: `ringdove siblings list` shows them",
-                counted(sum.conflicts, "key")
-            ));
+            let keys = counted(sum.conflicts, "key has", "keys have");
+            status
+                .sentences
+                .push(format!("{keys} conflicting values: `ringdove siblings list` shows them."));
         }
         if sum.hints > 0 {
-            status.sentences.push(format!(
-                "{} for absent members: delivered when they are back",
-                counted(sum.hints, "hint")
-            ));
+            let hints = counted(sum.hints, "hint waits", "hints wait");
+            status
+                .sentences
+                .push(format!("{hints} for absent owners, to be delivered when they are back."));
         }
     }
 
@@ -208,6 +208,6 @@ impl<D: Disk> Driver<D> {
     }
 }
 
-fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -159,7 +159,7 @@ pub struct Status {
     pub epoch: u32,
     /// How many members there are.
     pub members: u32,
-    /// How many of them answer.
+    /// How many of them are up: they answer heartbeats, and data can be sent there.
     pub members_up: u32,
     /// How many copies of everything are wanted.
     pub copies: u8,
@@ -202,7 +202,7 @@ pub struct MemberLine {
     pub addr: String,
     /// Where it stands.
     pub zone: String,
-    /// `UN` up, `DN` down, `UJ` joining, `UL` leaving.
+    /// `UN` up, `DN` down, `UJ` joining, `UL` leaving. Up means that data can be sent there, too.
     pub state: String,
     /// Whether it drives ring changes now.
     pub leader: bool,
@@ -214,6 +214,9 @@ pub struct MemberLine {
     pub share_percent: String,
     /// Milliseconds since it was last heard of; `None` for the answering node, or when never.
     pub seen_ms: Option<u64>,
+    /// What is wrong with it where its state alone would puzzle, as a sentence; empty otherwise.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// Who owns what.

@@ -279,7 +279,7 @@ fn a_heartbeat_counts_once_and_in_its_time() {
 }
 
 #[test]
-fn a_member_without_lanes_gets_no_data_and_is_still_up() {
+fn a_member_without_lanes_is_of_no_use_and_that_is_said() {
     let mut net = Net::cluster(19, 3);
     assert!(net.run_until(seconds(10.0), Net::settled));
     let me = net.nodes[0].view.as_ref().expect("founded").me;
@@ -288,9 +288,13 @@ fn a_member_without_lanes_gets_no_data_and_is_still_up() {
     net.step(0, Event::Lane(other, false));
     assert!(!usable(&net));
     let status = net.machine(0).status_part();
-    assert_eq!((status.health.as_str(), status.members_up), ("degraded", 3));
-    assert!(status.sentences.iter().any(|line| line.contains("data connections are broken")));
-    assert!(net.machine(0).members().iter().all(|member| member.state == "UN"));
+    assert_eq!((status.health.as_str(), status.members_up), ("degraded", 2));
+    assert!(status.sentences.iter().any(|line| line.contains("data connections are not open")));
+    let members = net.machine(0).members();
+    let line = members.iter().find(|member| member.number == other.0).expect("a member");
+    assert_eq!(line.state, "DN");
+    assert!(line.note.contains("answers heartbeats, but"), "{}", line.note);
+    assert!(members.iter().all(|member| member.state == "UN" || member.number == other.0));
     net.step(0, Event::Lane(other, true));
     assert!(usable(&net));
     assert_eq!(net.machine(0).status_part().health, "healthy");

@@ -131,6 +131,7 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   ringdove status
   ringdove status --check            exits with 8 unless the cluster is healthy
+  ringdove status --wait 30s         waits for that; also for a node that is not there yet
   ringdove status -o json";
 
 /// `status`
@@ -140,6 +141,15 @@ pub(crate) struct StatusArgs {
     /// Exit with 8 unless the cluster is healthy
     #[arg(long, env = "RINGDOVE_CHECK", hide_env = true, value_parser = switch())]
     pub check: bool,
+    /// Wait until the cluster is healthy, at most this long; exit with 8 if it is not by then
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "RINGDOVE_WAIT",
+        hide_env = true,
+        value_parser = positive_duration
+    )]
+    pub wait: Option<Duration>,
 }
 
 const MEMBERS_EXAMPLES: &str = "\
@@ -147,7 +157,8 @@ Examples:
   ringdove members
   ringdove members -o json
 
-States: U up or D down, as the asked node sees it; then N normal, J joining, L leaving.";
+States: U up or D down, as the asked node sees it; then N normal, J joining, L leaving. Up means that
+a member answers heartbeats and that data can be sent there.";
 
 /// `members`
 #[derive(Debug, Clone, Args)]

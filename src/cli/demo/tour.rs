@@ -7,7 +7,7 @@ use std::io::BufRead;
 
 use super::super::exit::Exit;
 use super::super::trouble::Trouble;
-use super::super::words::list;
+use super::super::words::{list, wrapped};
 use super::Session;
 use super::verb::Verb;
 use crate::client::{Client, ClientOptions};
@@ -32,13 +32,13 @@ pub(super) fn tour(session: &mut Session, terminal: bool) -> Result<Exit, Troubl
     let (key, near) = straddling_key(session, left)?;
     session.echo = true;
     for step in steps(&key, &near, left, right) {
-        session.screen.print(format!("\n{}\n", paragraph(&step.says)));
+        session.screen.print(format!("\n{}", wrapped(&step.says, "# ", "# ", 90)));
         for (line, expected) in &step.types {
             pause(session, terminal);
             run(session, line, *expected)?;
         }
     }
-    session.screen.print(format!("\n{}\n", paragraph(END)));
+    session.screen.print(format!("\n{}", wrapped(END, "# ", "# ", 90)));
     session.screen.flush();
     Ok(Exit::Ok)
 }
@@ -189,19 +189,4 @@ fn pause(session: &mut Session, terminal: bool) {
     let mut line = String::new();
     // An input that ends is a reader in a hurry.
     let _ = std::io::stdin().lock().read_line(&mut line);
-}
-
-/// A paragraph in lines of 90 characters, marked as not typed.
-fn paragraph(text: &str) -> String {
-    let mut lines = vec![String::from("#")];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut().expect("there is a line from the start");
-        if last.chars().count() + 1 + word.chars().count() > 90 {
-            lines.push(format!("# {word}"));
-        } else {
-            last.push(' ');
-            last.push_str(word);
-        }
-    }
-    lines.join("\n")
 }

@@ -16,7 +16,7 @@ use self::story::{Dots, Story, Told};
 use super::key_words;
 use crate::cli::columns::columns;
 use crate::cli::paint::Paint;
-use crate::cli::words::{apart, count, day, list, preview, time_of_day};
+use crate::cli::words::{apart, count, day, list, preview, time_of_day, wrapped};
 use crate::key::Key;
 use crate::wire::{Explanation, ReplicaShown};
 
@@ -45,14 +45,14 @@ pub(crate) fn explain_text(
         let heading =
             if story.live_writes() > 1 { "Why they conflict" } else { "How that came about" };
         let _ = writeln!(text, "\n{}\n", paint.bold(heading));
-        why.iter().for_each(|sentence| text.push_str(&wrapped(sentence, width)));
+        why.iter().for_each(|sentence| text.push_str(&wrapped(sentence, "  ", "  ", width)));
     }
     let _ = writeln!(text, "\n{}\n", paint.bold("Who holds what"));
     text.push_str(&holders(&story, paint));
     let outlook = outlook(&story);
     if !outlook.is_empty() {
         text.push('\n');
-        outlook.iter().for_each(|sentence| text.push_str(&wrapped(sentence, width)));
+        outlook.iter().for_each(|sentence| text.push_str(&wrapped(sentence, "  ", "  ", width)));
     }
     if story.live_writes() > 1 {
         let words = key_words(key);
@@ -462,21 +462,4 @@ fn outlook(story: &Story<'_>) -> Vec<String> {
         sentences.push(format!("No answer from {missing}: what only they hold is not shown here."));
     }
     sentences
-}
-
-/// A sentence on lines of at most `width`, indented.
-fn wrapped(sentence: &str, width: usize) -> String {
-    let width = width.clamp(40, 100);
-    let mut text = String::new();
-    let mut line = String::from(" ");
-    for word in sentence.split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > width {
-            text.push_str(&line);
-            text.push('\n');
-            line = String::from(" ");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    text + &line + "\n"
 }
