@@ -236,7 +236,7 @@ fn contexts_replace_what_was_read_and_nothing_else() {
     assert_eq!(explained["values"][1]["held_by"], serde_json::json!(["ann"]));
 
     let wrong = peer.run(&["siblings", "resolve", "cart", "--pick", "3"]).with(2);
-    assert!(wrong.err.contains("none of the 2 values"), "{}", wrong.err);
+    assert!(wrong.err.contains("cart has 2 values now, and 3 is"), "{}", wrong.err);
     peer.run(&["siblings", "resolve", "cart", "--pick", "2"]).with(0);
     assert_eq!(peer.run(&["get", "cart"]).with(0).out, "tea, bread");
     peer.run(&["put", "cart", "honey", "--blind"]).with(0);
@@ -342,6 +342,25 @@ fn errors_say_what_happened_what_is_left_and_what_to_do() {
         let ended = peer.run(args).with(2);
         parts(&ended);
         assert!(ended.err.contains("nothing was sent"), "{}", ended.err);
+    }
+    let usage: [&[&str]; 5] = [
+        &["put", "k", "v", "--context", ""],
+        &["put", "k", "v", "--context", "no context!"],
+        &["get", "k", "-r", "0"],
+        &["delete", "k", "-w", "none"],
+        &["siblings", "list", "-b", "no bucket"],
+    ];
+    usage.iter().for_each(|args| drop(peer.run(args).with(2)));
+    let ended = run(&["get", "k", "--endpoint", ""]).with(2);
+    assert!(ended.err.contains("an endpoint is empty"), "{}", ended.err);
+    let mut command = ringdove(&["siblings", "resolve", "k"]);
+    command.env("RINGDOVE_ENDPOINT", &peer.addr);
+    let ended = Ended::of(command.output().expect("it runs")).with(2);
+    assert!(!ended.err.contains("--endpoint"), "only what is missing is shown: {}", ended.err);
+    for path in ["/", "/no/such/file"] {
+        let ended = peer.run(&["put", "--lines", path]).with(1);
+        assert!(ended.out.is_empty(), "there is nothing to count: {}", ended.out);
+        parts(&ended);
     }
     let large = vec![b'x'; (8 << 20) + 1];
     let ended = peer.fed(&["put", "k", "-"], &large).with(2);

@@ -173,7 +173,7 @@ impl Loop {
 
 fn intention(args: &BenchArgs) -> String {
     format!(
-        "{} with {} each under way, {:.0} % reads at {}, writes at {}{}, {} values, {}, {:.0} s\n\n",
+        "{} with {} each under way, {:.0} % reads at {}, writes at {}{}, values of {}, {}, {} s\n\n",
         count(args.connections.into(), "connection", "connections"),
         count(args.in_flight.into(), "request", "requests"),
         args.read_share * 100.0,

@@ -48,7 +48,7 @@ impl Exit {
         match self {
             Exit::Ok => "ok",
             Exit::Error => "error",
-            Exit::Usage => "not a command",
+            Exit::Usage => "usage",
             Exit::NotFound => "not found",
             Exit::Conflict => "conflict",
             Exit::LevelNotMet => "level not met",

@@ -125,6 +125,10 @@ pub(crate) async fn put(
     let bucket = &args.bucket.bucket;
     let ended = run(common, bucket, path, request, args.flight.in_flight, screen, &mut summary);
     let ended = ended.await;
+    if ended.is_err() && summary.lines == 0 {
+        // Nothing was dealt with, so there is nothing to sum up.
+        return ended.map(|()| Exit::Ok);
+    }
     if screen.format == Format::Json {
         screen.print(show::json_line(&summary));
     } else {
@@ -241,7 +245,10 @@ async fn run(
         Ok(Err(error)) => Err(Trouble::io(
             format_args!("{} cannot be read further", path.display()),
             &error,
-            "the lines before were dealt with as counted",
+            match summary.lines {
+                0 => "nothing was sent",
+                _ => "the lines before were dealt with as counted",
+            },
         )),
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -21,6 +21,12 @@ pub(crate) async fn connect(common: &Common) -> Result<Client, Trouble> {
         timeout: common.timeout,
         connect_timeout: common.timeout.min(CONNECT),
     };
+    if common.endpoint.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        return Err(Trouble::usage(
+            "an endpoint is empty",
+            "give each as HOST:PORT, with commas between them, or leave --endpoint out for 127.0.0.1:7400",
+        ));
+    }
     let endpoints: Vec<String> =
         common.endpoint.iter().map(|endpoint| with_port(endpoint)).collect();
     Ok(Client::connect(&endpoints, options).await?)
@@ -48,12 +54,17 @@ pub(crate) fn named_key(args: &BucketArgs, key: &[u8]) -> Result<Key, Trouble> {
 
 /// A context as it was printed.
 pub(crate) fn context_of(text: &str) -> Result<Vec<u8>, Trouble> {
-    data_encoding::BASE64URL_NOPAD.decode(text.trim().as_bytes()).map_err(|error| {
+    let wrong = |why: &str| {
         Trouble::usage(
-            format!("this is not a context: {error}"),
+            format!("this is not a context: {why}"),
             "use the `context` that `get -o json` or `put -o json` printed, whole",
         )
-    })
+    };
+    if text.trim().is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    let decoded = data_encoding::BASE64URL_NOPAD.decode(text.trim().as_bytes());
+    decoded.map_err(|error| wrong(&error.to_string()))
 }
 
 /// The names of members by number; none if nobody says.

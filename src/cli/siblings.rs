@@ -9,6 +9,7 @@ use super::link::{connect, key_of, member_names, wrong_answer};
 use super::screen::Screen;
 use super::show::{self, Shown};
 use super::trouble::Trouble;
+use super::words::count;
 use crate::client::Got;
 use crate::key::Key;
 use crate::wire::{Answer, Question};
@@ -129,9 +130,12 @@ fn picked(key: &Key, got: &Got, shown: &Shown, pick: &str) -> Result<usize, Trou
     let number = pick.trim_start_matches('#').parse::<usize>().ok();
     let by_number = number.filter(|number| (1..=shown.values.len()).contains(number));
     by_dot.or(by_number.map(|number| number - 1)).ok_or_else(|| {
-        Trouble::usage(
-            format!("{pick} is none of the {} values that {key} has now", got.values.len()),
-            format!("look at them again: ringdove siblings show {}", show::key_words(key)),
+        let values = count(got.values.len() as u64, "value", "values");
+        Trouble::new(
+            Exit::Usage,
+            format!("{key} has {values} now, and {pick} is the number or dot of none"),
+            "nothing was written",
+            format!("look again: ringdove siblings show {}", show::key_words(key)),
         )
     })
 }

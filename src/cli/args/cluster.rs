@@ -301,7 +301,7 @@ Reads the file as it is and changes nothing; the node may be running or not.";
 
 /// `inspect`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = INSPECT_EXAMPLES)]
+#[command(after_help = INSPECT_EXAMPLES, override_usage = "ringdove inspect [OPTIONS] <FILE>")]
 pub(crate) struct InspectArgs {
     /// A segment in a node's data directory
     #[arg(value_name = "FILE")]

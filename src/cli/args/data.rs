@@ -188,7 +188,7 @@ split survives it, and shows again when the split heals.";
 
 /// `delete`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = DELETE_EXAMPLES)]
+#[command(after_help = DELETE_EXAMPLES, override_usage = "ringdove delete [OPTIONS] <KEY>")]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     pub key: KeyArgs,
@@ -241,10 +241,13 @@ Examples:
         limit: u32,
     },
     /// The conflicting values of one key, numbered
-    #[command(after_help = "\
+    #[command(
+        after_help = "\
 Examples:
   ringdove siblings show cart/ann
-  ringdove siblings show cart/ann -o json")]
+  ringdove siblings show cart/ann -o json",
+        override_usage = "ringdove siblings show [OPTIONS] <KEY>"
+    )]
     Show {
         #[command(flatten)]
         key: KeyArgs,
@@ -252,13 +255,17 @@ Examples:
         level: ReadArgs,
     },
     /// Replace the conflicting values of one key by one value
-    #[command(after_help = "\
+    #[command(
+        after_help = "\
 Examples:
   ringdove siblings resolve cart/ann --pick 1
   ringdove siblings resolve cart/ann --value '[\"tea\",\"milk\"]'
   ringdove siblings resolve cart/ann --value - < merged.json
 
-It replaces exactly the values that it read. One that is written meanwhile stays, as a sibling.")]
+It replaces exactly the values that it read. One that is written meanwhile stays, as a sibling.",
+        override_usage = "ringdove siblings resolve [OPTIONS] <KEY> --pick <N|DOT>\n       \
+                          ringdove siblings resolve [OPTIONS] <KEY> --value <VALUE|->"
+    )]
     Resolve(ResolveArgs),
 }
 
@@ -296,7 +303,7 @@ shown beside them and decide nothing.";
 
 /// `explain`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = EXPLAIN_EXAMPLES)]
+#[command(after_help = EXPLAIN_EXAMPLES, override_usage = "ringdove explain [OPTIONS] <KEY>")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub key: KeyArgs,

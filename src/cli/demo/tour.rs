@@ -94,7 +94,9 @@ fn steps(key: &str, near: &str, left: &[String], right: &[String]) -> Vec<Step> 
             ],
         ),
         step(
-            "The network heals. Hints find their owners, and copies become equal.".to_owned(),
+            "The network heals. Hints find their owners at once. What no hint brings, the owners find \
+             out by themselves when they next compare what they have."
+                .to_owned(),
             &[("heal".to_owned(), Exit::Ok)],
         ),
         step(
