@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use ringdove::client::{Client, ClientError, ClientOptions, GetRequest, Got, PutDone, PutRequest};
 use ringdove::key::Key;
-use ringdove::server::{Links, Node, NodeConfig, rt};
+use ringdove::rt;
+use ringdove::server::{Links, Node, NodeConfig};
 use ringdove::wire::Level;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

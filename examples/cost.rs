@@ -24,7 +24,8 @@ use mio::{Events, Interest, Poll, Token as Place};
 use ringdove::client::{Client, ClientOptions};
 use ringdove::key::Key;
 use ringdove::ring::{Epoch, Token};
-use ringdove::server::{Metrics, Node, NodeConfig, SyncMode, rt};
+use ringdove::rt;
+use ringdove::server::{Metrics, Node, NodeConfig, SyncMode};
 use ringdove::wire::{
     self, Answer, Basis, Frame, Get, Greeting, Hello, Kind, Level, Message, Purpose, Put, Question,
 };

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use ringdove::client::{Client, ClientOptions};
 use ringdove::key::{DEFAULT_BUCKET, Key};
-use ringdove::server::{Node, NodeConfig, rt};
+use ringdove::rt;
+use ringdove::server::{Node, NodeConfig};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let data = tempfile::tempdir()?;

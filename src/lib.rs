@@ -18,6 +18,8 @@ pub mod shard;
 pub mod control;
 
 // The edges.
+pub mod rt;
+
 pub mod server;
 
 pub mod client;

@@ -12,7 +12,8 @@ use bytes::BytesMut;
 use ringdove::client::{Client, ClientError, ClientOptions, Got};
 use ringdove::key::Key;
 use ringdove::ring::{Epoch, Token};
-use ringdove::server::{Links, Node, NodeConfig, StartError, SyncMode, rt};
+use ringdove::rt;
+use ringdove::server::{Links, Node, NodeConfig, StartError, SyncMode};
 use ringdove::wire::{
     self, Answer, FailureCode, Frame, Get, Greeting, Hello, Level, Message, Purpose, Question,
     Refusal, Status,

@@ -22,7 +22,7 @@ use super::trouble::Trouble;
 use super::words::{count, grouped, size};
 use crate::client::Client;
 use crate::key::Key;
-use crate::server::rt;
+use crate::rt;
 
 /// What was measured so far, at one connection.
 struct Tally {

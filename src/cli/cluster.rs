@@ -8,7 +8,7 @@ use super::link::{connect, wrong_answer};
 use super::screen::Screen;
 use super::show;
 use super::trouble::Trouble;
-use crate::server::rt;
+use crate::rt;
 use crate::wire::{Answer, Question, Status};
 
 /// How often a cluster is asked that is waited for.

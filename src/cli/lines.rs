@@ -28,7 +28,7 @@ use super::trouble::Trouble;
 use super::words::{count, grouped};
 use crate::client::{Client, ClientError, Got};
 use crate::key::{KEY_BYTES_MAX, Key, VALUE_BYTES_MAX};
-use crate::server::rt;
+use crate::rt;
 use crate::wire::{Basis, Level, Message};
 
 /// The longest line: a key, a tab, a value.

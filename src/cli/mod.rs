@@ -33,7 +33,7 @@ use clap::Parser;
 use self::args::{Command, Common, Format};
 use self::screen::Screen;
 use self::trouble::Trouble;
-use crate::server::rt;
+use crate::rt;
 
 pub use args::Cli;
 pub use exit::Exit;

@@ -14,7 +14,8 @@ use super::settings::Settings;
 use super::show::json_line;
 use super::trouble::Trouble;
 use super::words::{count, list};
-use crate::server::{Links, Node, NodeConfig, StartError, SyncMode, rt};
+use crate::rt;
+use crate::server::{Links, Node, NodeConfig, StartError, SyncMode};
 use crate::wire::{Answer, Question};
 
 /// How often the node is asked whom it waits for.

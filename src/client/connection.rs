@@ -21,7 +21,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::dial::Opened;
 use super::permits::{Permit, Permits};
-use crate::server::rt::{self, TcpStream};
+use crate::rt::{self, TcpStream};
 use crate::wire::{self, Frame, Message, Way, Welcome, WireError};
 
 /// Requests under way on one connection: as many as a node serves at a time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::server::rt::{self, TcpStream};
+use crate::rt::{self, TcpStream};
 use crate::wire::{self, Greeting, Hello, Welcome};
 
 /// The longest greeting that is waited for. Real ones have a few hundred bytes.

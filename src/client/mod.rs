@@ -3,7 +3,7 @@
 //! ```no_run
 //! use ringdove::client::{Client, ClientError, ClientOptions};
 //! use ringdove::key::Key;
-//! use ringdove::server::rt;
+//! use ringdove::rt;
 //! use ringdove::wire::Level;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +53,7 @@ pub use request::{GetRequest, PutRequest};
 
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{Epoch, Slot, Token};
-use crate::server::rt;
+use crate::rt;
 use crate::wire::{
     Answer, Basis, Failure, FailureCode, Frame, Get, Hello, Level, Message, NAME_BYTES_MAX,
     Outcome, Purpose, Put, Question, Welcome,

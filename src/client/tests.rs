@@ -12,7 +12,7 @@ use futures_lite::future;
 use super::*;
 use crate::causality::{Actor, Dot, Meta, Value};
 use crate::ring::{ClusterId, MemberNumber, NodeId};
-use crate::server::rt::block_on;
+use crate::rt::block_on;
 use crate::wire::{
     self, Decline, Failure, FailureCode, GetReply, Greeting, HEADER_BYTES, PutReply, Refusal,
     Refused, SiblingList, Source,

@@ -21,9 +21,9 @@ use super::home::Home;
 use super::house::House;
 use super::inbox::Completion;
 use super::lanes::lane_count;
-use super::rt;
 use crate::control::{Control, Effect, Event};
 use crate::ring::MemberNumber;
+use crate::rt;
 use crate::shard::event::Origin;
 use crate::wire::{Answer, Failure, FailureCode, Frame, Message, Question};
 

@@ -18,9 +18,9 @@ use super::greet;
 use super::house::House;
 use super::inbox::{Completion, NewLane};
 use super::lanes::{lane_count, shards_of_lane};
-use super::rt::{self, TcpStream};
 use crate::control::Route;
 use crate::ring::MemberNumber;
+use crate::rt::{self, TcpStream};
 use crate::wire::{Greeting, Hello, Purpose, Welcome};
 
 const CONNECT: Duration = Duration::from_secs(3);

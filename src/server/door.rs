@@ -15,7 +15,7 @@ use super::greet;
 use super::house::House;
 use super::inbox::{Completion, NewLane, Permit};
 use super::lanes::lane_number;
-use super::rt::{self, TcpListener, TcpStream};
+use crate::rt::{self, TcpListener, TcpStream};
 use crate::wire::{Greeting, Purpose, Refusal, Refused};
 
 /// Connections that may be in their handshake.

@@ -7,7 +7,7 @@ use std::io;
 use bytes::BytesMut;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::rt::TcpStream;
+use crate::rt::TcpStream;
 use crate::wire::{self, Greeting, HEADER_BYTES};
 
 /// No greeting is longer.

@@ -29,7 +29,6 @@ mod lanes;
 mod links;
 mod metrics;
 mod node;
-pub mod rt;
 mod slab;
 mod syncer;
 

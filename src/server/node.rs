@@ -18,14 +18,15 @@ use rand::RngExt;
 use super::config::{NodeConfig, StartError};
 use super::control::{ControlLoop, control_box};
 use super::dial::Dialler;
+use super::door;
 use super::driver::{Clock, Driver, Surroundings, poll};
 use super::home::Home;
 use super::house::{House, Identity};
 use super::inbox::{Completion, Inbox, Mailbox, inbox};
 use super::metrics::{Counters, Metrics};
-use super::{door, rt};
 use crate::control::{Control, ControlConfig};
 use crate::ring::NodeId;
+use crate::rt;
 use crate::shard::ShardConfig;
 use crate::storage::{Options, RealDisk, Store};
 

@@ -25,7 +25,7 @@ use super::paint::Paint;
 use super::screen::Screen;
 use super::trouble::Trouble;
 use super::words::list;
-use crate::server::rt;
+use crate::rt;
 
 /// What `help` prints.
 const HELP: &str = "\

@@ -15,7 +15,8 @@ use super::super::exit::Exit;
 use super::super::trouble::Trouble;
 use super::super::words::list;
 use crate::client::{Client, ClientOptions};
-use crate::server::{Links, Node, NodeConfig, StartError, rt};
+use crate::rt;
+use crate::server::{Links, Node, NodeConfig, StartError};
 use crate::wire::{Answer, MemberLine, Question};
 
 /// How long the nodes may take to notice.

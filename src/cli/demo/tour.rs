@@ -11,7 +11,7 @@ use super::super::words::{list, wrapped};
 use super::Session;
 use super::verb::Verb;
 use crate::client::{Client, ClientOptions};
-use crate::server::rt;
+use crate::rt;
 use crate::wire::{Answer, Question};
 
 /// A paragraph, then commands, each with the end that is expected of it.
