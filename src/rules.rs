@@ -41,11 +41,17 @@ pub enum Rule {
     CountOnce,
     /// Repair is never refused on account of the sibling limit.
     RepairPasses,
+    /// A delete leaves its dot and key in the log until the mark passes it.
+    DeleteLog,
+    /// Who lacks a dot below the mark is sent the full list, for its delete may not be told.
+    Mark,
+    /// Who was sent a full list takes over the sender's mark.
+    InheritMark,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 19] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -62,6 +68,9 @@ impl Rule {
         Rule::StrictOwners,
         Rule::CountOnce,
         Rule::RepairPasses,
+        Rule::DeleteLog,
+        Rule::Mark,
+        Rule::InheritMark,
     ];
 }
 

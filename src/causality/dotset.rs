@@ -93,6 +93,15 @@ impl DotSet {
         self.closed = self.closed.max(other.closed);
     }
 
+    /// What is in both: the low-water mark of two clocks.
+    pub fn meet(&self, other: &DotSet) -> DotSet {
+        let both = self.rows().filter_map(|(actor, runs)| {
+            let both = runs.meet(other.runs(actor)?);
+            (!both.is_empty()).then_some((actor, both))
+        });
+        DotSet { rows: both.collect(), closed: self.closed.min(other.closed) }
+    }
+
     /// The contiguous bases alone: what a causally closed context may take from a clock.
     pub fn bases(&self) -> DotSet {
         let bases = self.rows().filter(|(_, runs)| runs.base() > 0);

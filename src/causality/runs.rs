@@ -86,6 +86,24 @@ impl Runs {
         Runs(above.map(|(first, last)| (first.max(base + 1), last)).collect())
     }
 
+    /// What is in both.
+    pub fn meet(&self, other: &Runs) -> Runs {
+        let (mut mine, mut theirs) = (self.iter().peekable(), other.iter().peekable());
+        let mut both = Vec::new();
+        while let (Some(&(a, a_end)), Some(&(b, b_end))) = (mine.peek(), theirs.peek()) {
+            let (first, last) = (a.max(b), a_end.min(b_end));
+            if first <= last {
+                both.push((first, last));
+            }
+            if a_end < b_end {
+                mine.next()
+            } else {
+                theirs.next()
+            };
+        }
+        Runs(both)
+    }
+
     /// Whether everything in it is in `other` too.
     pub fn is_within(&self, other: &Runs) -> bool {
         self.iter().all(|(first, last)| {
@@ -157,6 +175,8 @@ mod tests {
             let (mut left, right) = (runs(&a), runs(&b));
             prop_assert_eq!(set(&left), a.clone());
             prop_assert_eq!(left.is_within(&right), a.is_subset(&b));
+            prop_assert!(well_formed(&left.meet(&right)));
+            prop_assert_eq!(set(&left.meet(&right)), a.intersection(&b).copied().collect::<BTreeSet<_>>());
             prop_assert_eq!(set(&left.above(base)), a.iter().copied().filter(|&n| n > base).collect::<BTreeSet<_>>());
             prop_assert_eq!(left.base(), (1..).take_while(|n| a.contains(n)).last().unwrap_or(0));
             (0..45).for_each(|n| assert_eq!(left.contains(n), a.contains(&n)));

@@ -57,6 +57,11 @@ pub struct ShardConfig {
 
     /// The mean time between two rounds of slot sync. Each is drawn between half and one and a half.
     pub sync_interval: Duration,
+    /// Clocks of slots compared in a round with one peer.
+    pub clocks_max: usize,
+    /// Deletes kept in the log for owners that may not have heard of them. Beyond that the oldest
+    /// slots are trimmed: whoever lacks one of their deletes is sent a full list.
+    pub delete_log_max: u64,
     /// Slots pulled at a time.
     pub asks_max: usize,
     /// An exchange about a slot that makes no progress in this time is given up until another round.
@@ -98,6 +103,8 @@ impl Default for ShardConfig {
             hint_timeout: Duration::from_secs(5),
             hint_retry: Duration::from_secs(1),
             sync_interval: Duration::from_secs(1),
+            clocks_max: 4_096,
+            delete_log_max: 1 << 18,
             asks_max: 8,
             ask_timeout: Duration::from_secs(5),
             page_bytes: 1 << 20,

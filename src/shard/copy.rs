@@ -32,12 +32,15 @@ impl<D: Disk> Shard<D> {
         let count = before.values().len();
         let mut clock = self.store.clock(slot).clone();
         let mut entry = before.map(|_, place| Body::Kept(place));
+        let deleted = delta.deleted;
         let applied = entry.apply(&mut clock, bodies(delta));
         if !holds(Rule::Attempts) {
             entry = self.one_attempt_each(entry);
         }
         if applied.changed() {
-            self.put_entry(slot, key, count, &applied.dots, entry);
+            let deletes: Vec<Dot> =
+                deleted.filter(|dot| applied.dots.contains(dot)).into_iter().collect();
+            self.put_entry(slot, key, count, &applied.dots, &deletes, entry);
         }
         applied
     }
@@ -56,13 +59,15 @@ impl<D: Disk> Shard<D> {
         Entry::from_parts(values, entry.residual().clone())
     }
 
-    /// Puts an entry in the place of one that had `before` values, and adds `dots` to the clock.
+    /// Puts an entry in the place of one that had `before` values, and adds `dots` to the clock, of
+    /// which `deletes` go into the delete log.
     pub(super) fn put_entry(
         &mut self,
         slot: Slot,
         key: &Key,
         before: usize,
         dots: &[Dot],
+        deletes: &[Dot],
         entry: Entry<Body>,
     ) {
         let after = entry.values().len();
@@ -74,7 +79,8 @@ impl<D: Disk> Shard<D> {
             );
         }
         self.tally.changed(slot, key, before, &entry);
-        self.store.stage_entry(slot, key, dots, entry);
+        let deletes = if holds(Rule::DeleteLog) { deletes } else { &[] };
+        self.store.stage_entry(slot, key, dots, deletes, entry);
         self.staged();
     }
 
@@ -90,7 +96,7 @@ impl<D: Disk> Shard<D> {
         let count = before.values().len();
         let mut entry = before.map(|_, place| Body::Kept(place));
         if entry.strip(self.store.clock(slot)) {
-            self.put_entry(slot, key, count, &[], entry);
+            self.put_entry(slot, key, count, &[], &[], entry);
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub sync_rounds: u64,
     /// Asks for slots sent, one per page.
     pub asks: u64,
+    /// Pages sent that listed all of a range, because the asker lacked what the mark covers.
+    pub full_pages: u64,
     /// Pages applied.
     pub pages: u64,
     /// Slots brought level with a peer's.
@@ -41,4 +43,6 @@ pub struct Metrics {
     pub request_bytes: u64,
     /// Keys with siblings.
     pub conflicts: u64,
+    /// Deletes that some owner may not have heard of.
+    pub deletes_logged: u64,
 }

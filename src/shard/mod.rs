@@ -11,11 +11,12 @@
 //! | `put`, `get`, `forward` | coordinating requests; sending them on to an owner |
 //! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
 //! | `copy`, `tally` | the own copy, and what is known of it without walking it |
-//! | `repair`, `hints`, `sync`, `page` | the three ways in which copies become equal |
+//! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
 //! | `gather`, `inspect` | questions that take all members |
 
 mod config;
 mod copy;
+mod deletes;
 pub mod event;
 mod forward;
 mod gather;
@@ -45,6 +46,7 @@ use crate::ring::{MemberNumber, Slot, Token, View};
 use crate::storage::{Disk, Store, StoreError, SyncJob};
 use crate::wire::{Failure, FailureCode, Frame, Message};
 
+use deletes::Deletes;
 use hints::Hints;
 use loads::Loads;
 use reply::{Asker, Head};
@@ -80,6 +82,7 @@ pub struct Shard<D: Disk> {
     hints: Hints,
     sync: Sync,
     tally: Tally,
+    deletes: Deletes,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -104,6 +107,7 @@ impl<D: Disk> Shard<D> {
             hints: Hints::of(&store),
             sync: Sync::default(),
             tally: Tally::of(&store),
+            deletes: Deletes::default(),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -158,6 +162,7 @@ impl<D: Disk> Shard<D> {
             requests: self.requests.len() as u64,
             request_bytes: self.requests.bytes(),
             conflicts: self.tally.all_conflicts(),
+            deletes_logged: self.store.delete_count(),
             ..self.metrics
         }
     }
@@ -195,6 +200,8 @@ impl<D: Disk> Shard<D> {
             | Message::Fetched(_)
             | Message::Summary(_)
             | Message::SlotHashes(_)
+            | Message::ClocksWanted(_)
+            | Message::Clocks(_)
             | Message::Ask(_)
             | Message::Page(_)
             | Message::Inspect(_)
@@ -227,6 +234,8 @@ impl<D: Disk> Shard<D> {
             Message::Fetched(fetched) => self.on_fetched(from, head, fetched),
             Message::Summary(summary) => self.on_summary(from, head, summary),
             Message::SlotHashes(hashes) => self.on_slot_hashes(from, head, hashes),
+            Message::ClocksWanted(wanted) => self.on_clocks_wanted(from, head, wanted),
+            Message::Clocks(clocks) => self.on_clocks(from, head, clocks),
             Message::Ask(ask) => self.on_ask(from, head, ask),
             Message::Page(page) => self.on_page(from, head, page),
             Message::Inspect(inspect) => self.on_inspect(from, head, inspect),
@@ -398,6 +407,8 @@ fn key_fits(slot: Slot, message: &Message) -> bool {
         | Message::Fetched(_)
         | Message::Summary(_)
         | Message::SlotHashes(_)
+        | Message::ClocksWanted(_)
+        | Message::Clocks(_)
         | Message::Ask(_)
         | Message::Page(_)
         | Message::Inspected(_)

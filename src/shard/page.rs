@@ -1,10 +1,15 @@
 //! The exchange about one slot: what a page says, and what the asker makes of it.
 //!
-//! A page lists all entries of a stretch of the slot, in (token, key) order, and the answerer's clock
-//! at that moment: what the clock covers and the page does not list is gone. The asker joins the
-//! stretch, entry by entry, and goes on after it. Only with the last page it adopts the clock that
-//! the answerer had when the exchange *began*: all that clock speaks of has been in some page. What
-//! a page's clock covers above that stays in the residual contexts of the stretch's entries.
+//! A page lists what the asker lacks of a stretch of the slot, in (token, key) order: entries with dots
+//! that are not in its clock or with a residual context, and deletes from the log; and the answerer's
+//! clock at that moment. The asker joins the stretch, entry by entry, and goes on after it. Only
+//! with the last page it adopts the clock that the answerer had when the exchange *began*: all
+//! that clock speaks of has been in some page, or the asker had it. What a page's clock covers above
+//! that stays in the residual contexts of the entries listed.
+//!
+//! When the asker's clock does not cover the answerer's *mark*, it may lack a delete that the log names
+//! no more. Then the page lists all entries of its stretch: what the clock covers and the page does
+//! not list is gone; and the asker takes over the mark, for it cannot name those deletes either.
 //!
 //! When the slot fits into one page, clock and entries are adopted in one batch, and no residual
 //! context is needed in between.
@@ -56,6 +61,7 @@ pub(super) struct Pushed {
 /// What the next page holds.
 struct Stretch {
     entries: Vec<(Key, Entry<Place>)>,
+    deletes: Vec<(Dot, Key)>,
     wanted: Vec<(Dot, Place)>,
     /// Whether the slot goes on after it.
     more: bool,
@@ -75,41 +81,81 @@ impl<D: Disk> Shard<D> {
         let clock = self.store.clock(slot).clone();
         let Ask { nonce, clock: theirs, after, began } = ask;
         let began = began.unwrap_or_else(|| clock.clone());
-        let stretch = self.stretch(slot, after.as_ref(), &theirs);
+        self.heard(from, slot, &theirs);
+        let mark = self.store.mark(slot);
+        let full = !mark.is_within(&theirs) && holds(Rule::Mark);
+        let mark = full.then(|| mark.clone());
+        let stretch = self.stretch(slot, after.as_ref(), &theirs, full);
+        self.metrics.full_pages += u64::from(full && !theirs.is_empty());
         if let (true, Some((key, values))) = (stretch.entries.is_empty(), stretch.too_large) {
             return self.load(values, Then::Push(Pushed { to: from, slot, key }));
         }
         let last = stretch.entries.last().map(|(key, _)| key.clone());
         let upto = if stretch.more { last } else { None };
-        let page = Page { nonce, clock, began, after, upto, entries: Vec::new() };
+        let (entries, deletes) = (Vec::new(), stretch.deletes);
+        let page = Page { nonce, clock, began, after, upto, entries, deletes, mark };
         let drafted = Drafted { to: from, head, page, entries: stretch.entries };
         self.load(stretch.wanted, Then::Page(drafted));
     }
 
     /// As many entries after `after` as make a page for an asker with this clock.
-    fn stretch(&self, slot: Slot, after: Option<&Key>, theirs: &DotSet) -> Stretch {
-        let after = after.map(position);
-        let (mut entries, mut wanted) = (Vec::new(), Vec::new());
+    fn stretch(&self, slot: Slot, after: Option<&Key>, theirs: &DotSet, full: bool) -> Stretch {
+        let (mut entries, mut deletes, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
         let (mut more, mut too_large, mut used) = (false, None, 0);
-        for ((_, key), entry) in self.store.walk(slot, after.as_ref()) {
+        for (key, entry, deleted) in self.unheard(slot, after, theirs) {
             let lacking = entry.values().iter().filter(|(dot, _)| !theirs.contains(*dot));
             let lacking: Vec<(Dot, Place)> = lacking.copied().collect();
+            if !full && lacking.is_empty() && deleted.is_empty() && entry.residual().is_empty() {
+                continue;
+            }
             let bytes: u64 = lacking.iter().map(|(_, place)| u64::from(place.len)).sum();
             if bytes > self.config.frame_values_max && lacking.len() > 1 {
                 (more, too_large) = (true, Some((key, self.first_frames(lacking))));
                 break;
             }
-            let dots = DOT_BYTES * entry.values().len() as u64;
-            let size = ENTRY_OVERHEAD + key.as_bytes().len() as u64 + dots + bytes;
+            let dots = DOT_BYTES * (entry.values().len() + deleted.len()) as u64;
+            let keys = key.as_bytes().len() * (1 + deleted.len());
+            let size = ENTRY_OVERHEAD + keys as u64 + dots + bytes;
             if used + size > self.config.page_bytes && !entries.is_empty() {
                 more = true;
                 break;
             }
             used += size;
-            entries.push((key, entry));
             wanted.extend(lacking);
+            deletes.extend(deleted.into_iter().map(|dot| (dot, key.clone())));
+            entries.push((key, entry));
         }
-        Stretch { entries, wanted, more, too_large }
+        Stretch { entries, deletes, wanted, more, too_large }
+    }
+
+    /// The keys of a slot after a position, in order: those with an entry, and those with deletes in
+    /// the log that are not in `theirs`.
+    fn unheard<'a>(
+        &'a self,
+        slot: Slot,
+        after: Option<&Key>,
+        theirs: &DotSet,
+    ) -> impl Iterator<Item = (Key, Entry<Place>, Vec<Dot>)> + use<'a, D> {
+        let after = after.map(position);
+        let mut deleted: BTreeMap<Position, Vec<Dot>> = BTreeMap::new();
+        for (dot, key) in self.store.deletes(slot).filter(|(dot, _)| !theirs.contains(*dot)) {
+            let at = position(&key);
+            if after.as_ref().is_none_or(|after| at > *after) {
+                deleted.entry(at).or_default().push(dot);
+            }
+        }
+        let mut entries = self.store.walk(slot, after.as_ref()).peekable();
+        std::iter::from_fn(move || {
+            let next = entries.peek().map(|(at, _)| at);
+            let emptied = deleted.first_key_value().map(|(at, _)| at);
+            if emptied.is_some_and(|emptied| next.is_none_or(|next| emptied < next)) {
+                let ((_, key), dots) = deleted.pop_first()?;
+                return Some((key, Entry::default(), dots));
+            }
+            let (at, entry) = entries.next()?;
+            let dots = deleted.remove(&at).unwrap_or_default();
+            Some((at.1, entry, dots))
+        })
     }
 
     /// As many of these values as are sent on account of one ask.
@@ -210,8 +256,10 @@ impl<D: Disk> Shard<D> {
                 value.is_some() || clock.contains(*dot) || own.residual().contains(*dot)
             })
         });
+        let listed: BTreeSet<&Key> = page.entries.iter().map(|(key, _)| key).collect();
         let owned = self.view.as_ref().is_some_and(|view| view.owns(slot));
         owned
+            && page.deletes.iter().all(|(_, key)| listed.contains(key))
             && in_order
             && page.began.is_within(&page.clock)
             && self.store.poisoned().is_none()
@@ -228,16 +276,22 @@ impl<D: Disk> Shard<D> {
         if whole_slot {
             self.store.keep_together(self.room_for(slot, page));
         }
-        let (after, upto) = (page.after.as_ref().map(position), page.upto.as_ref().map(position));
-        let own = self.store.walk(slot, after.as_ref()).map(|(at, _)| at);
-        let own = own.take_while(|at| upto.as_ref().is_none_or(|upto| at <= upto));
-        let own: Vec<Key> = own.map(|(_, key)| key).collect();
-        let listed: BTreeSet<&Key> = page.entries.iter().map(|(key, _)| key).collect();
-        for (key, entry) in &page.entries {
-            self.absorb_entry(slot, key, entry, &page.clock, whole_slot);
+        let mut deleted: BTreeMap<&Key, Vec<Dot>> = BTreeMap::new();
+        for (dot, key) in &page.deletes {
+            deleted.entry(key).or_default().push(*dot);
         }
-        for key in own.iter().filter(|key| !listed.contains(key)) {
-            self.absorb_entry(slot, key, &Entry::default(), &page.clock, whole_slot);
+        for (key, entry) in &page.entries {
+            let deletes = deleted.remove(key).unwrap_or_default();
+            self.absorb_entry(slot, key, entry, &deletes, &page.clock, whole_slot);
+        }
+        if let Some(mark) = &page.mark {
+            for key in self.not_listed(slot, page) {
+                self.absorb_entry(slot, &key, &Entry::default(), &[], &page.clock, whole_slot);
+            }
+            if holds(Rule::InheritMark) && !mark.is_within(self.store.mark(slot)) {
+                self.store.stage_mark(slot, mark);
+                self.staged();
+            }
         }
         if last {
             self.adopt(slot, &page.began);
@@ -247,13 +301,23 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Joins one entry of a page. When the page's clock is adopted in the same batch, it need not go
-    /// into the residual context.
+    /// The own keys in a page's range that the page does not list.
+    fn not_listed(&self, slot: Slot, page: &Page) -> Vec<Key> {
+        let (after, upto) = (page.after.as_ref().map(position), page.upto.as_ref().map(position));
+        let listed: BTreeSet<&Key> = page.entries.iter().map(|(key, _)| key).collect();
+        let own = self.store.walk(slot, after.as_ref()).map(|(at, _)| at);
+        let own = own.take_while(|at| upto.as_ref().is_none_or(|upto| at <= upto));
+        own.map(|(_, key)| key).filter(|key| !listed.contains(key)).collect()
+    }
+
+    /// Joins one entry of a page, and the deletes of its key. When the page's clock is adopted in the
+    /// same batch, it need not go into the residual context.
     fn absorb_entry(
         &mut self,
         slot: Slot,
         key: &Key,
         theirs: &Entry<Option<Value>>,
+        deletes: &[Dot],
         page_clock: &DotSet,
         adopted: bool,
     ) {
@@ -267,34 +331,36 @@ impl<D: Disk> Shard<D> {
             }
         }
         let delta = Delta { values, kept, deleted: None, context };
-        if !adopted {
-            self.apply(slot, key, delta);
-            return;
-        }
         let before = self.copy_of(slot, key);
         let count = before.values().len();
-        let mut residual = before.residual().clone();
-        residual.union(theirs.residual());
         let mut clock = self.store.clock(slot).clone();
         let mut entry = before.clone().map(|_, place| Body::Kept(place));
         let applied = entry.apply(&mut clock, bodies(delta));
-        let residual = residual.stripped_by(&clock);
+        let deletes: Vec<Dot> =
+            deletes.iter().copied().filter(|dot| !clock.contains(*dot)).collect();
+        deletes.iter().for_each(|dot| clock.insert(*dot));
+        let residual = if adopted {
+            let mut residual = before.residual().clone();
+            residual.union(theirs.residual());
+            residual.stripped_by(&clock)
+        } else {
+            entry.residual().stripped_by(&clock)
+        };
         let changed = !applied.dots.is_empty()
             || !applied.added.is_empty()
             || !applied.dropped.is_empty()
+            || !deletes.is_empty()
             || residual != *before.residual();
         if changed {
             let entry = Entry::from_parts(entry.values().to_vec(), residual);
-            self.put_entry(slot, key, count, &applied.dots, entry);
+            let dots: Vec<Dot> = applied.dots.into_iter().chain(deletes.iter().copied()).collect();
+            self.put_entry(slot, key, count, &dots, &deletes, entry);
         }
     }
 
     /// How many bytes of a batch a page may take, generously.
     fn room_for(&self, slot: Slot, page: &Page) -> u64 {
-        let dots = |set: &DotSet| {
-            let runs: usize = set.rows().map(|(_, runs)| 1 + runs.run_count()).sum();
-            DOT_BYTES * runs as u64
-        };
+        let dots = set_bytes;
         let value = |value: &Option<Value>| {
             value.as_ref().map_or(0, |value| {
                 let meta = value.meta.writer.len() as u64 + dots(&value.meta.context);
@@ -312,8 +378,16 @@ impl<D: Disk> Shard<D> {
         }
         let entries =
             own.iter().map(|(key, size)| ENTRY_OVERHEAD + key.as_bytes().len() as u64 + size);
-        entries.sum::<u64>() + ENTRY_OVERHEAD + dots(&page.began)
+        let deletes = page.deletes.len() as u64 * 2 * DOT_BYTES;
+        let mark = page.mark.as_ref().map_or(0, |mark| ENTRY_OVERHEAD + dots(mark));
+        entries.sum::<u64>() + ENTRY_OVERHEAD + dots(&page.began) + deletes + mark
     }
+}
+
+/// How many bytes a set of dots takes, generously.
+pub(super) fn set_bytes(set: &DotSet) -> u64 {
+    let runs: usize = set.rows().map(|(_, runs)| 1 + runs.run_count()).sum();
+    DOT_BYTES * runs as u64
 }
 
 fn position(key: &Key) -> Position {

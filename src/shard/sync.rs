@@ -1,15 +1,17 @@
-//! Slot sync: owners compare fingerprints of their clocks, and pull the slots that differ.
+//! Slot sync: owners compare fingerprints of their clocks, then the clocks, and pull what they lack.
 //!
 //! ```text
 //! each round, with the next peer that is up and shares partitions:
-//!   Summary     per partition one fingerprint ─▶
-//!               ◀─ SlotHashes  per slot one, for partitions that differ
-//!   Ask         for slots that differed in the round before as well ─▶
-//!               ◀─ Page, see `page`
+//!   Summary       per partition one fingerprint ─▶
+//!                 ◀─ SlotHashes  per slot one, for partitions that differ
+//!   ClocksWanted  of slots that differ ─▶
+//!                 ◀─ Clocks
+//!   Ask           for slots of which the peer had more a round ago, and still has ─▶
+//!                 ◀─ Page, see `page`
 //! ```
 //!
-//! Whoever asks pulls; the peer pulls in rounds of its own. A slot is pulled only when it differed
-//! in two rounds running, so that writes under way cause no traffic. (Goncalves et al.,
+//! Whoever asks pulls; the peer pulls in rounds of its own. A slot is pulled only for dots that the
+//! peer had one round ago already, so that writes under way cause no traffic. (Goncalves et al.,
 //! *DottedDB*, 2017, for clocks instead of Merkle trees.)
 //!
 //! Invariant: at most one exchange per slot, a bounded number at a time, each given up when it makes
@@ -30,7 +32,7 @@ use crate::causality::DotSet;
 use crate::key::Key;
 use crate::ring::{MemberNumber, Ring, Slot, View};
 use crate::storage::Disk;
-use crate::wire::{Ask, Message, SlotHashes, Summary};
+use crate::wire::{Ask, Clocks, ClocksWanted, Message, SlotHashes, Summary};
 
 /// A slot being pulled from a peer.
 #[derive(Debug)]
@@ -67,8 +69,11 @@ pub(super) struct Sync {
 #[derive(Debug, Default)]
 struct Round {
     request: u64,
-    differed_before: BTreeSet<Slot>,
-    differ_now: BTreeSet<Slot>,
+    /// The peer's clocks in the round before, of slots in which it had more.
+    clocks_before: BTreeMap<Slot, DotSet>,
+    clocks_now: BTreeMap<Slot, DotSet>,
+    /// The last slot whose clock was asked for: the next round goes on after it.
+    upto: Option<Slot>,
 }
 
 impl Sync {
@@ -84,6 +89,7 @@ impl Sync {
         }
         self.shared.clear();
         self.queue.clear();
+        self.rounds.clear();
         for (index, partition) in view.ring.partitions.iter().enumerate() {
             if partition.row.contains(&view.me) {
                 for member in partition.row.iter().filter(|member| **member != view.me) {
@@ -142,6 +148,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.strip_some();
+        self.trim_deletes();
         let Some(view) = self.view.clone() else { return };
         let Some(peer) = self.sync.next_peer(&view) else { return };
         self.sync.last_peer = Some(peer);
@@ -156,7 +163,7 @@ impl<D: Disk> Shard<D> {
         let request = self.requests.draw();
         let round = self.sync.rounds.entry((peer, class)).or_default();
         round.request = request;
-        round.differed_before = std::mem::take(&mut round.differ_now);
+        round.clocks_before = std::mem::take(&mut round.clocks_now);
         let fingerprints = self.partition_fingerprints(&view.ring, class, classes);
         let shared = self.sync.shared.get(&peer).into_iter().flatten();
         let partitions = shared.map(|index| {
@@ -215,7 +222,9 @@ impl<D: Disk> Shard<D> {
         let (mut slots, mut partitions) = (Vec::new(), Vec::new());
         for (first, fingerprint) in theirs {
             let Some(index) = self.shared_with(from, &view, first) else { continue };
-            if own.get(&index).copied().unwrap_or(0) != fingerprint {
+            if own.get(&index).copied().unwrap_or(0) == fingerprint {
+                self.equal_in(from, &view.ring, index, class, classes);
+            } else {
                 slots.extend(self.slot_hashes(&view.ring, index, class, classes));
                 partitions.push(first);
             }
@@ -234,7 +243,7 @@ impl<D: Disk> Shard<D> {
             && class % self.config.shards == self.config.shard
     }
 
-    /// The peer says which slots it has: those that differ now and did so before are pulled.
+    /// The peer says which slots it has: of those that differ its clocks are asked for.
     pub(super) fn on_slot_hashes(&mut self, from: MemberNumber, head: Head, hashes: SlotHashes) {
         let Some(view) = self.view.clone() else { return };
         let SlotHashes { slots, partitions, class, classes } = hashes;
@@ -242,25 +251,79 @@ impl<D: Disk> Shard<D> {
         if !self.answers_for(class, classes) {
             return;
         }
-        let mut differ = BTreeSet::new();
-        for index in partitions.iter().filter_map(|first| self.shared_with(from, &view, *first)) {
-            let slots = view.ring.slots_of(index).filter(|slot| slot.shard(classes) == class);
-            differ.extend(slots.filter(|slot| {
-                let theirs = theirs.get(slot).copied().unwrap_or(0);
+        let mut differ = Vec::new();
+        let shared = partitions.iter().filter_map(|first| self.shared_with(from, &view, *first));
+        for index in shared.collect::<Vec<_>>() {
+            for slot in view.ring.slots_of(index).filter(|slot| slot.shard(classes) == class) {
+                let theirs = theirs.get(&slot).copied().unwrap_or(0);
+                let equal = theirs == self.store.clock_fingerprint(slot);
                 // There is nothing to pull from a peer that has nothing.
-                theirs != 0 && theirs != self.store.clock_fingerprint(*slot)
-            }));
-        }
-        let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
-        if round.request != head.request {
-            return;
-        }
-        for slot in differ.intersection(&round.differed_before) {
-            if !self.sync.under_way.contains(slot) {
-                self.sync.queue.entry(*slot).or_insert(from);
+                if !equal && theirs != 0 {
+                    differ.push(slot);
+                } else if equal {
+                    self.equal(from, slot);
+                }
             }
         }
-        round.differ_now = differ;
+        let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
+        if round.request != head.request || differ.is_empty() {
+            return;
+        }
+        // First those looked at a round ago, then the others in turn.
+        let again = |slot: &Slot| round.clocks_before.contains_key(slot);
+        differ.sort_by_key(|slot| (!again(slot), Some(*slot) <= round.upto, *slot));
+        differ.truncate(self.config.clocks_max);
+        round.upto = differ.last().copied();
+        self.send(from, head, Message::ClocksWanted(ClocksWanted { slots: differ }));
+    }
+
+    /// A peer wants to know how far slots are here.
+    pub(super) fn on_clocks_wanted(
+        &mut self,
+        from: MemberNumber,
+        head: Head,
+        wanted: ClocksWanted,
+    ) {
+        let Some(view) = self.view.clone() else { return };
+        let mut room = self.config.page_bytes;
+        let mut clocks = Vec::new();
+        for slot in wanted.slots.into_iter().take(self.config.clocks_max) {
+            if !self.mine(slot) || !view.owns(slot) || !view.ring.row(slot).contains(&from) {
+                continue;
+            }
+            let clock = self.store.clock(slot).clone();
+            let bytes = super::page::set_bytes(&clock);
+            if bytes > room && !clocks.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            clocks.push((slot, clock));
+        }
+        self.send(from, head, Message::Clocks(Clocks { clocks }));
+    }
+
+    /// How far the peer is: slots are pulled in which it had more a round ago than is here now.
+    pub(super) fn on_clocks(&mut self, from: MemberNumber, head: Head, clocks: Clocks) {
+        let class = head.slot.number();
+        let known = self.sync.rounds.get(&(from, class)).map(|round| round.request);
+        if known != Some(head.request) {
+            return;
+        }
+        for (slot, clock) in clocks.clocks {
+            if !self.mine(slot) {
+                continue;
+            }
+            self.heard(from, slot, &clock);
+            let own = self.store.clock(slot);
+            let Sync { rounds, queue, under_way, .. } = &mut self.sync;
+            let round = rounds.get_mut(&(from, class)).expect("it was there just now");
+            let had = round.clocks_before.get(&slot).is_some_and(|before| !before.is_within(own));
+            if had && !under_way.contains(&slot) {
+                queue.entry(slot).or_insert(from);
+            } else if !clock.is_within(own) {
+                round.clocks_now.insert(slot, clock);
+            }
+        }
         self.pull_more();
     }
 

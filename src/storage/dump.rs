@@ -66,10 +66,13 @@ fn print_batch(
 
 fn print_record(out: &mut impl Write, record: Record, bytes: &[u8]) -> io::Result<()> {
     match record {
-        Record::Entry { slot, token, key, dots, entry } => {
+        Record::Entry { slot, token, key, dots, deletes, entry } => {
             let kind = if entry.is_empty() { "gone" } else { "entry" };
             write!(out, "  {kind} slot {slot} token {token} key {} ", Quoted(&key))?;
             write!(out, "dots {}", List(&dots))?;
+            if !deletes.is_empty() {
+                write!(out, " deletes {}", List(&deletes))?;
+            }
             if !entry.is_empty() {
                 write!(out, " residual {}", entry.residual())?;
             }
@@ -90,6 +93,7 @@ fn print_record(out: &mut impl Write, record: Record, bytes: &[u8]) -> io::Resul
             print_values(out, &delta.values, bytes)
         }
         Record::HintDone { id } => writeln!(out, "  hint done {}", id.0),
+        Record::Mark { slot, mark } => writeln!(out, "  mark slot {slot} {mark}"),
     }
 }
 

@@ -122,15 +122,21 @@ struct SlotIndex {
     /// The clock's fingerprint, until the clock changes.
     fingerprint: Cell<Option<u64>>,
     keys: BTreeMap<IndexKey, Held>,
+    /// The delete log: what peers that lack a dot must be told.
+    deletes: BTreeMap<Dot, PackedKey>,
+    /// Dots whose deletes the log may not name.
+    mark: DotSet,
 }
 
-/// The clocks, entries and hints of one shard.
+/// The clocks, entries, delete logs and hints of one shard.
 pub(super) struct Index {
     /// By slot number. Empty until a slot is first touched.
     slots: Vec<Option<Box<SlotIndex>>>,
     hints: BTreeMap<HintId, HintHead>,
     next_hint: HintId,
     key_count: u64,
+    /// Slots with a delete log, and how long it is.
+    delete_counts: BTreeMap<Slot, u64>,
 }
 
 static NO_CLOCK: DotSet = DotSet::EMPTY;
@@ -139,7 +145,13 @@ impl Index {
     pub(super) fn new() -> Self {
         let mut slots = Vec::new();
         slots.resize_with(usize::from(SLOTS), || None);
-        Index { slots, hints: BTreeMap::new(), next_hint: HintId(1), key_count: 0 }
+        Index {
+            slots,
+            hints: BTreeMap::new(),
+            next_hint: HintId(1),
+            key_count: 0,
+            delete_counts: BTreeMap::new(),
+        }
     }
 
     fn slot(&self, slot: Slot) -> Option<&SlotIndex> {
@@ -189,6 +201,23 @@ impl Index {
         })
     }
 
+    pub(super) fn deletes(&self, slot: Slot) -> impl Iterator<Item = (Dot, Key)> + '_ {
+        let log = self.slot(slot).map(|slot| slot.deletes.iter());
+        log.into_iter().flatten().map(|(dot, key)| (*dot, key.unpack()))
+    }
+
+    pub(super) fn mark(&self, slot: Slot) -> &DotSet {
+        self.slot(slot).map_or(&NO_CLOCK, |slot| &slot.mark)
+    }
+
+    pub(super) fn delete_count(&self) -> u64 {
+        self.delete_counts.values().sum()
+    }
+
+    pub(super) fn slots_with_deletes(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.delete_counts.keys().copied()
+    }
+
     pub(super) fn key_count(&self) -> u64 {
         self.key_count
     }
@@ -213,9 +242,15 @@ impl Index {
         token: Token,
         key: &Key,
         dots: &[Dot],
+        deletes: &[Dot],
         entry: Entry<Place>,
     ) {
-        let slot = self.slot_mut(slot);
+        let number = slot;
+        let slot = self.slot_mut(number);
+        for dot in deletes {
+            slot.deletes.insert(*dot, PackedKey::new(key.as_bytes()));
+        }
+        let logged = slot.deletes.len() as u64;
         if !dots.is_empty() {
             dots.iter().for_each(|dot| slot.clock.insert(*dot));
             slot.fingerprint.set(None);
@@ -232,6 +267,9 @@ impl Index {
             }
         };
         self.key_count = self.key_count + u64::from(counts_now) - u64::from(counted_before);
+        if !deletes.is_empty() {
+            self.delete_counts.insert(number, logged);
+        }
     }
 
     /// The slot's clock covers this too.
@@ -239,6 +277,19 @@ impl Index {
         let slot = self.slot_mut(slot);
         slot.clock.union(clock);
         slot.fingerprint.set(None);
+    }
+
+    /// The delete log need not name these dots any more.
+    pub(super) fn raise_mark(&mut self, slot: Slot, mark: &DotSet) {
+        let number = slot;
+        let slot = self.slot_mut(number);
+        slot.mark.union(mark);
+        let SlotIndex { deletes, mark, .. } = slot;
+        deletes.retain(|dot, _| !mark.contains(*dot));
+        match deletes.len() as u64 {
+            0 => self.delete_counts.remove(&number),
+            left => self.delete_counts.insert(number, left),
+        };
     }
 
     pub(super) fn put_hint(&mut self, id: HintId, head: HintHead) {

@@ -11,11 +11,12 @@
 //!
 //! | kind | fields, in order |
 //! |---|---|
-//! | 1 entry | slot u16 · token u64 · key run · extras varint · dots · residual dot set · values |
-//! | 2 gone | slot u16 · token u64 · key run · extras varint · dots |
+//! | 1 entry | slot u16 · token u64 · key run · extras varint · dots · [deletes] · residual dot set · values |
+//! | 2 gone | slot u16 · token u64 · key run · extras varint · dots · [deletes] |
 //! | 3 clock | slot u16 · dot set, joined into the slot's clock |
 //! | 4 hint | id varint · owed to u16 · slot u16 · key run · extras varint · deleted (u8 0, or 1 and a dot) · kept dots · context dot set · values |
 //! | 5 hint done | id varint |
+//! | 6 mark | slot u16 · dot set, joined into the slot's mark; deletes in it leave the delete log |
 //! | 16 checkpoint, 17 footer, 18 policy | set aside for all clocks and the next hint id, for the index part of a sealed segment, and for bucket policies; no release writes them yet |
 //!
 //! A *dot* is its actor u64 and counter varint. *Dots* are a varint count and that many dots.
@@ -26,8 +27,8 @@
 //! | u8 0, u32 length, `length` bytes | here: crc32c (u32) of the rest, then [`Value::encode`]; a [`Place`] names all of it |
 //! | u8 1, u32 segment, u32 offset, u32 length | there: stored before |
 //!
-//! *extras* are bits that say which further fields follow (expiry, for one); none is known yet, so
-//! it is 0.
+//! *extras* are bits that say which further fields follow, in the order of the bits (expiry will be
+//! one). Bit 0: *deletes*, those of the record's dots that are deletes, as dots.
 //!
 //! Invariant: what was not written by [`Scribe`] does not decode. A kind or an extra that is not
 //! known is refused by name, never skipped: skipping it would lose what a later release wrote.
@@ -46,6 +47,7 @@ const GONE: u8 = 2;
 const CLOCK: u8 = 3;
 const HINT: u8 = 4;
 const HINT_DONE: u8 = 5;
+const MARK: u8 = 6;
 
 const HERE: u8 = 0;
 const THERE: u8 = 1;
@@ -53,8 +55,8 @@ const THERE: u8 = 1;
 const HEAD_BYTES: usize = 5;
 /// The checksum before a value's bytes.
 const VALUE_CRC_BYTES: usize = 4;
-/// No extra field is known.
-const NO_EXTRAS: u64 = 0;
+/// The extra field with the dots that are deletes.
+const DELETES: u64 = 1;
 
 /// Where a value's bytes are, as a record says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,13 +79,23 @@ impl Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
     /// The key has this entry now, and the clock these dots. No values and no residual: gone.
-    Entry { slot: Slot, token: Token, key: Key, dots: Vec<Dot>, entry: Entry<Stored> },
+    /// Of the dots, `deletes` go into the delete log.
+    Entry {
+        slot: Slot,
+        token: Token,
+        key: Key,
+        dots: Vec<Dot>,
+        deletes: Vec<Dot>,
+        entry: Entry<Stored>,
+    },
     /// The slot's clock covers this too.
     Clock { slot: Slot, clock: DotSet },
     /// A delta is kept for an absent owner.
     Hint { id: HintId, owed_to: u16, slot: Slot, key: Key, delta: Delta<Stored> },
     /// It was delivered.
     HintDone { id: HintId },
+    /// The slot's delete log need not name these any more.
+    Mark { slot: Slot, mark: DotSet },
 }
 
 /// Why bytes are no record.
@@ -138,14 +150,18 @@ impl<'a> Scribe<'a> {
         token: Token,
         key: &Key,
         dots: &[Dot],
+        deletes: &[Dot],
         entry: &Entry<Body>,
     ) {
         self.begin(if entry.is_empty() { GONE } else { ENTRY });
         self.out.put_u16_le(slot.number());
         self.out.put_u64_le(token.0);
         self.out.put_run(key.as_bytes());
-        self.out.put_varint(NO_EXTRAS);
+        self.out.put_varint(if deletes.is_empty() { 0 } else { DELETES });
         put_dots(self.out, dots);
+        if !deletes.is_empty() {
+            put_dots(self.out, deletes);
+        }
         if !entry.is_empty() {
             entry.residual().encode(self.out);
             self.out.put_varint(entry.values().len() as u64);
@@ -180,7 +196,7 @@ impl<'a> Scribe<'a> {
         self.out.put_u16_le(owed_to);
         self.out.put_u16_le(slot.number());
         self.out.put_run(key.as_bytes());
-        self.out.put_varint(NO_EXTRAS);
+        self.out.put_varint(0);
         self.out.put_byte(u8::from(delta.deleted.is_some()));
         delta.deleted.iter().for_each(|dot| put_dot(self.out, *dot));
         put_dots(self.out, &delta.kept);
@@ -196,6 +212,13 @@ impl<'a> Scribe<'a> {
     pub(super) fn hint_done(mut self, id: HintId) {
         self.begin(HINT_DONE);
         self.out.put_varint(id.0);
+        self.end();
+    }
+
+    pub(super) fn mark(mut self, slot: Slot, mark: &DotSet) {
+        self.begin(MARK);
+        self.out.put_u16_le(slot.number());
+        mark.encode(self.out);
         self.end();
     }
 
@@ -288,6 +311,9 @@ impl<'a> Records<'a> {
             }
             HINT => fields.hint()?,
             HINT_DONE => Record::HintDone { id: HintId(fields.reader.varint()?) },
+            MARK => {
+                Record::Mark { slot: fields.slot()?, mark: DotSet::decode(&mut fields.reader)? }
+            }
             other => return Err(BadRecord::Unknown(format!("a record of kind {other}"))),
         };
         fields.reader.finish()?;
@@ -320,15 +346,19 @@ impl Fields<'_> {
         let slot = self.slot()?;
         let token = Token(self.reader.u64_le()?);
         let key = self.key()?;
-        self.extras()?;
+        let extras = self.extras(DELETES)?;
         let dots = self.dots()?;
+        let deletes = if extras & DELETES != 0 { self.dots()? } else { Vec::new() };
+        if deletes.iter().any(|dot| !dots.contains(dot)) {
+            return Err(Malformed("a delete is none of the record's dots").into());
+        }
         let entry = if kind == ENTRY {
             let residual = DotSet::decode(&mut self.reader)?;
             Entry::from_parts(self.values()?, residual)
         } else {
             Entry::default()
         };
-        Ok(Record::Entry { slot, token, key, dots, entry })
+        Ok(Record::Entry { slot, token, key, dots, deletes, entry })
     }
 
     fn hint(&mut self) -> Result<Record, BadRecord> {
@@ -336,7 +366,7 @@ impl Fields<'_> {
         let owed_to = self.reader.u16_le()?;
         let slot = self.slot()?;
         let key = self.key()?;
-        self.extras()?;
+        self.extras(0)?;
         let deleted = match self.reader.byte()? {
             0 => None,
             1 => Some(self.dot()?),
@@ -357,9 +387,9 @@ impl Fields<'_> {
             .map_err(|_| Malformed("a key that is none"))
     }
 
-    fn extras(&mut self) -> Result<(), BadRecord> {
+    fn extras(&mut self, known: u64) -> Result<u64, BadRecord> {
         match self.reader.varint()? {
-            NO_EXTRAS => Ok(()),
+            bits if bits & !known == 0 => Ok(bits),
             bits => Err(BadRecord::Unknown(format!("a record with extra fields {bits:#x}"))),
         }
     }
@@ -435,11 +465,13 @@ mod tests {
         let kept = Place { segment: 1, offset: 9, len: 70 };
         let values = vec![(dot, Body::New(Value::default())), (dot, Body::Kept(kept))];
         let entry = Entry::from_parts(values, DotSet::of(dot));
-        Scribe::new(&mut out, &mut spots).entry(slot, Token::of(&key), &key, &[dot], &entry);
+        let scribe = Scribe::new(&mut out, &mut spots);
+        scribe.entry(slot, Token::of(&key), &key, &[dot], &[dot], &entry);
         let delta = Delta::put(dot, Value::default(), DotSet::of(dot));
         Scribe::new(&mut out, &mut spots).hint(HintId(900), 3, slot, &key, &delta);
         Scribe::new(&mut out, &mut spots).clock(slot, &DotSet::of(dot));
         Scribe::new(&mut out, &mut spots).hint_done(HintId(1));
+        Scribe::new(&mut out, &mut spots).mark(slot, &DotSet::of(dot));
         out
     }
 
@@ -447,7 +479,7 @@ mod tests {
     fn a_value_lies_where_its_place_says() {
         let body = sample();
         let records = records(&body);
-        assert_eq!(records.len(), 4);
+        assert_eq!(records.len(), 5);
         let Ok(Record::Entry { entry, .. }) = &records[0] else { panic!("{:?}", records[0]) };
         let [(_, Stored::Here(place)), (_, Stored::There(_))] = entry.values() else {
             panic!("{entry:?}")
@@ -463,7 +495,7 @@ mod tests {
         for len in 0..body.len() {
             let cut = records(&body[..len]);
             let whole = cut.iter().filter(|record| record.is_ok()).count();
-            assert!(whole < 4 && cut.len() <= whole + 1);
+            assert!(whole < 5 && cut.len() <= whole + 1);
         }
     }
 
@@ -476,7 +508,7 @@ mod tests {
             let values = vec![(dot, Body::Kept(Place { segment, offset, len: 70 }))];
             let entry = Entry::from_parts(values, DotSet::EMPTY);
             let scribe = Scribe::new(&mut out, &mut spots);
-            scribe.entry(Slot::new(1).unwrap(), Token::of(&key), &key, &[], &entry);
+            scribe.entry(Slot::new(1).unwrap(), Token::of(&key), &key, &[], &[], &entry);
             assert!(records(&out)[0].is_err(), "{segment}:{offset}");
         }
     }

@@ -239,8 +239,9 @@ impl Reading {
 /// Applies a record that was read back.
 fn apply(index: &mut Index, record: Record) {
     match record {
-        Record::Entry { slot, token, key, dots, entry } => {
-            index.put_entry(slot, token, &key, &dots, entry.map(|_, stored| stored.place()));
+        Record::Entry { slot, token, key, dots, deletes, entry } => {
+            let entry = entry.map(|_, stored| stored.place());
+            index.put_entry(slot, token, &key, &dots, &deletes, entry);
         }
         Record::Clock { slot, clock } => index.join_clock(slot, &clock),
         Record::Hint { id, owed_to, slot, key, delta } => {
@@ -248,6 +249,7 @@ fn apply(index: &mut Index, record: Record) {
             index.put_hint(id, HintHead { owed_to, slot, key, delta });
         }
         Record::HintDone { id } => index.remove_hint(id),
+        Record::Mark { slot, mark } => index.raise_mark(slot, &mark),
     }
 }
 

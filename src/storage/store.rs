@@ -193,6 +193,27 @@ impl<D: Disk> Store<D> {
         Box::new(self.index.slots())
     }
 
+    /// The deletes of a slot that peers may not have heard of: each one's dot and key, by dot.
+    pub fn deletes(&self, slot: Slot) -> Box<dyn Iterator<Item = (Dot, Key)> + '_> {
+        Box::new(self.index.deletes(slot))
+    }
+
+    /// Dots of a slot whose deletes the delete log may not name: a peer that lacks one of them must
+    /// be sent the whole list of the slot's entries.
+    pub fn mark(&self, slot: Slot) -> &DotSet {
+        self.index.mark(slot)
+    }
+
+    /// How many deletes the log names, in all slots.
+    pub fn delete_count(&self) -> u64 {
+        self.index.delete_count()
+    }
+
+    /// The slots with deletes in the log, ascending.
+    pub fn slots_with_deletes(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        Box::new(self.index.slots_with_deletes())
+    }
+
     /// How many keys have at least one value, in all slots.
     pub fn key_count(&self) -> u64 {
         self.index.key_count()
@@ -260,23 +281,39 @@ impl<D: Disk> Store<D> {
     }
 
     /// Puts an entry in the place of what the key had, and adds `dots` to the slot's clock, together.
-    /// An entry without values and residual removes the key.
-    pub fn stage_entry(&mut self, slot: Slot, key: &Key, dots: &[Dot], entry: Entry<Body>) {
+    /// An entry without values and residual removes the key. Those of the dots that are `deletes` go
+    /// into the delete log, until a mark covers them.
+    pub fn stage_entry(
+        &mut self,
+        slot: Slot,
+        key: &Key,
+        dots: &[Dot],
+        deletes: &[Dot],
+        entry: Entry<Body>,
+    ) {
+        debug_assert!(deletes.iter().all(|dot| dots.contains(dot)), "a delete is a new dot");
         let token = Token::of(key);
-        let places =
-            self.staging.add(&self.segments, |scribe| scribe.entry(slot, token, key, dots, &entry));
+        let places = self.staging.add(&self.segments, |scribe| {
+            scribe.entry(slot, token, key, dots, deletes, &entry);
+        });
         let mut new = places.iter().copied();
         let entry = entry.map(|_, body| match body {
             Body::New(_) => new.next().expect("every new value was given a place"),
             Body::Kept(place) => place,
         });
-        self.index.put_entry(slot, token, key, dots, entry);
+        self.index.put_entry(slot, token, key, dots, deletes, entry);
     }
 
     /// Joins a clock into the slot's.
     pub fn stage_clock(&mut self, slot: Slot, clock: &DotSet) {
         self.staging.add(&self.segments, |scribe| scribe.clock(slot, clock));
         self.index.join_clock(slot, clock);
+    }
+
+    /// Joins a set of dots into the slot's mark: the delete log need not name them any more.
+    pub fn stage_mark(&mut self, slot: Slot, mark: &DotSet) {
+        self.staging.add(&self.segments, |scribe| scribe.mark(slot, mark));
+        self.index.raise_mark(slot, mark);
     }
 
     /// Keeps a delta for an absent owner.

@@ -138,6 +138,8 @@ impl Kind {
             | Kind::Fetched
             | Kind::Summary
             | Kind::SlotHashes
+            | Kind::ClocksWanted
+            | Kind::Clocks
             | Kind::Ask
             | Kind::Page
             | Kind::Inspect

@@ -189,6 +189,8 @@ impl Greeting {
             | Kind::Fetched
             | Kind::Summary
             | Kind::SlotHashes
+            | Kind::ClocksWanted
+            | Kind::Clocks
             | Kind::Ask
             | Kind::Page
             | Kind::Inspect

@@ -102,6 +102,10 @@ kinds! {
     Ask = 50, Lane;
     /// Part of a slot.
     Page = 51, Lane;
+    /// Tell me your clocks of these slots.
+    ClocksWanted = 52, Lane;
+    /// My clocks.
+    Clocks = 53, Lane;
 
     /// Show everything you have of this key.
     Inspect = 64, Lane;
@@ -145,6 +149,8 @@ impl Message {
             Message::Fetched(_) => Kind::Fetched,
             Message::Summary(_) => Kind::Summary,
             Message::SlotHashes(_) => Kind::SlotHashes,
+            Message::ClocksWanted(_) => Kind::ClocksWanted,
+            Message::Clocks(_) => Kind::Clocks,
             Message::Ask(_) => Kind::Ask,
             Message::Page(_) => Kind::Page,
             Message::Inspect(_) => Kind::Inspect,

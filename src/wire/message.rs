@@ -8,7 +8,9 @@
 //! | [`KeepHint`](Message::KeepHint) | coordinator → fallback | `Stored`, `Declined` | the fallback does not count |
 //! | [`Fetch`](Message::Fetch) | coordinator → owner | `Fetched`, `Declined` | another owner is asked |
 //! | [`Summary`](Message::Summary) | owner → owner, each sync round | `SlotHashes` if anything differs | the next round |
-//! | [`SlotHashes`](Message::SlotHashes) | owner → owner | `Ask` for slots that differ | the next round |
+//! | [`SlotHashes`](Message::SlotHashes) | owner → owner | `ClocksWanted` for slots that differ | the next round |
+//! | [`ClocksWanted`](Message::ClocksWanted) | owner → owner | `Clocks` | the next round |
+//! | [`Clocks`](Message::Clocks) | owner → owner | `Ask` for slots of which the answerer had more a round ago | the next round |
 //! | [`Ask`](Message::Ask) | owner → owner | `Page` | the next round asks anew |
 //! | [`Page`](Message::Page) | owner → owner | the next `Ask`, until the last page | the next round asks anew |
 //! | [`Inspect`](Message::Inspect) | node → every member | `Inspected` | the answer says who is missing |
@@ -75,6 +77,10 @@ pub enum Message {
     Summary(Summary),
     /// Fingerprints of the slots in the partitions that differ.
     SlotHashes(SlotHashes),
+    /// Tell me your clocks of these slots.
+    ClocksWanted(ClocksWanted),
+    /// My clocks.
+    Clocks(Clocks),
     /// Send me what I lack of this slot.
     Ask(Ask),
     /// Part of a slot.
@@ -296,12 +302,26 @@ pub struct Ask {
     pub began: Option<DotSet>,
 }
 
-/// Part of a slot: all entries after `after` up to `upto`, in (token, key) order.
+/// Tell me your clocks of these slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClocksWanted {
+    /// Which slots, all of one shard at either side.
+    pub slots: Vec<Slot>,
+}
+
+/// Clocks of slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clocks {
+    /// Slot and clock. A slot that was asked for and is missing did not fit.
+    pub clocks: Vec<(Slot, DotSet)>,
+}
+
+/// What an asker lacks of a slot, after `after` up to `upto`, in (token, key) order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The asker's.
     pub nonce: u64,
-    /// The answerer's clock now. What it covers in the page's range and does not list is gone.
+    /// The answerer's clock now: what it covers of a listed key and does not list there is gone.
     pub clock: DotSet,
     /// The answerer's clock when the exchange began: adopted after the last page.
     pub began: DotSet,
@@ -309,8 +329,15 @@ pub struct Page {
     pub after: Option<Key>,
     /// Where the page ends: `None` at the slot's end, which makes it the last.
     pub upto: Option<Key>,
-    /// The entries; a value is `None` where the asker's clock has its dot.
+    /// Entries of which the asker lacks something, or that are not settled; a value is `None` where the
+    /// asker's clock has its dot. A key without values is gone.
     pub entries: Vec<(Key, Entry<Option<Value>>)>,
+    /// Deletes that the asker lacks. Their keys are among the entries.
+    pub deletes: Vec<(Dot, Key)>,
+    /// The answerer's mark, when the asker's clock does not cover it: the answerer may have forgotten
+    /// deletes that the asker lacks. Then the entries are *all* entries of the range, and what is not
+    /// listed is gone.
+    pub mark: Option<DotSet>,
 }
 
 /// Show everything you have of this key.

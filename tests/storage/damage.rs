@@ -21,8 +21,8 @@ fn batches(disk: &MemoryDisk) -> Vec<usize> {
 fn written(seed: u64) -> (MemoryDisk, Writer) {
     let disk = MemoryDisk::new(seed);
     let (mut store, _) = Store::open(disk.clone(), SMALL).expect("it is empty");
-    let mut writer = Writer::new(seed, 40);
-    for _ in 0..12 {
+    let mut writer = Writer::new(seed, 20);
+    for _ in 0..9 {
         writer.change(&mut store);
         settle(&mut store);
     }

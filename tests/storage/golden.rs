@@ -29,16 +29,16 @@ fn write(store: &mut Store<MemoryDisk>) {
     let tea = Key::new("default", b"tea").expect("a key");
     let odd = Key::new("cart", b"\x00\xffodd").expect("a key");
     let (slot, odd_slot) = (Token::of(&tea).slot(), Token::of(&odd).slot());
-    store.stage_entry(slot, &tea, &[dot(1, 1)], entry(vec![(dot(1, 1), put(b"green"))]));
-    store.stage_entry(odd_slot, &odd, &[dot(2, 1)], entry(vec![(dot(2, 1), put(b"\n"))]));
+    store.stage_entry(slot, &tea, &[dot(1, 1)], &[], entry(vec![(dot(1, 1), put(b"green"))]));
+    store.stage_entry(odd_slot, &odd, &[dot(2, 1)], &[], entry(vec![(dot(2, 1), put(b"\n"))]));
     settle(store);
     let [(first, place)] = *store.entry(slot, &tea).expect("it was put").values() else {
         panic!("one value was put")
     };
     let both = vec![(first, Body::Kept(place)), (dot(2, 7), put(&[b'x'; 40]))];
     let residual = DotSet::of(dot(3, 9));
-    store.stage_entry(slot, &tea, &[dot(2, 7)], Entry::from_parts(both, residual));
-    store.stage_entry(odd_slot, &odd, &[dot(1, 4), dot(2, 2)], Entry::default());
+    store.stage_entry(slot, &tea, &[dot(2, 7)], &[], Entry::from_parts(both, residual));
+    store.stage_entry(odd_slot, &odd, &[dot(1, 4), dot(2, 2)], &[], Entry::default());
     store.stage_clock(Slot::new(9).expect("a slot"), &[dot(1, 1), dot(1, 2)].into_iter().collect());
     settle(store);
     let delta = Delta::put(dot(1, 5), value(b"milk", DotSet::of(dot(1, 4))), DotSet::of(dot(1, 4)));
@@ -46,7 +46,7 @@ fn write(store: &mut Store<MemoryDisk>) {
     store.stage_hint(3, odd_slot, &odd, Delta::delete(dot(1, 6), DotSet::of(dot(1, 5))));
     store.stage_hint_done(first);
     settle(store);
-    store.stage_entry(slot, &tea, &[dot(1, 8)], entry(vec![(dot(1, 8), put(&[b'y'; 500]))]));
+    store.stage_entry(slot, &tea, &[dot(1, 8)], &[], entry(vec![(dot(1, 8), put(&[b'y'; 500]))]));
     store.stage_clock(Slot::new(9).expect("a slot"), &DotSet::of(dot(1, 4)));
     settle(store);
 }
@@ -135,7 +135,13 @@ fn a_real_directory_is_the_same_after_reopening() {
             assert_eq!(&state(&mut store), before);
         }
         let values = vec![(dot(1, life), Body::New(big.clone()))];
-        store.stage_entry(slot, &key, &[dot(1, life)], Entry::from_parts(values, DotSet::EMPTY));
+        store.stage_entry(
+            slot,
+            &key,
+            &[dot(1, life)],
+            &[],
+            Entry::from_parts(values, DotSet::EMPTY),
+        );
         let job = store.flush().expect("there is room").expect("something was staged");
         job.handles.iter().for_each(|handle| handle.sync().expect("it can be synced"));
         store.on_synced(job.upto);

@@ -20,6 +20,8 @@ pub struct State {
     pub clocks: BTreeMap<u16, DotSet>,
     pub entries: BTreeMap<(u16, Token, Vec<u8>), Held>,
     pub hints: BTreeMap<HintId, (u16, u16, Vec<u8>, Delta<Value>)>,
+    pub deletes: BTreeMap<(u16, Dot), Vec<u8>>,
+    pub marks: BTreeMap<u16, DotSet>,
 }
 
 /// A disk that may make reads wait.
@@ -74,6 +76,14 @@ pub fn state<D: TestDisk>(store: &mut Store<D>) -> State {
         }
     }
     assert_eq!(store.key_count(), keys);
+    for slot in store.slots_with_deletes() {
+        let log = store.deletes(slot);
+        state.deletes.extend(log.map(|(dot, key)| ((slot.number(), dot), key.as_bytes().to_vec())));
+    }
+    assert_eq!(store.delete_count(), state.deletes.len() as u64);
+    for slot in Slot::all().filter(|slot| !store.mark(*slot).is_empty()) {
+        state.marks.insert(slot.number(), store.mark(slot).clone());
+    }
     let hints: Vec<_> = store.hints().map(|(id, head)| (id, head.clone())).collect();
     for (id, head) in hints {
         let Delta { values, kept, deleted, context } = head.delta;
@@ -116,11 +126,12 @@ impl Writer {
             // Whoever asks for it may stage little after it, or nothing.
             store.keep_together(self.rng.random_range(0..4000));
         }
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0..=5 => self.put(store),
             6 => self.remove(store),
             7 => self.adopt(store),
             8 => self.hint(store),
+            9 => self.raise_mark(store),
             _ => self.deliver(store),
         }
         self.at.insert(store.open_batch().0, self.state.clone());
@@ -173,7 +184,7 @@ impl Writer {
         }
         held.sort_by_key(|(dot, _)| *dot);
         let residual = self.context();
-        store.stage_entry(slot, &key, &dots, Entry::from_parts(bodies, residual.clone()));
+        store.stage_entry(slot, &key, &dots, &[], Entry::from_parts(bodies, residual.clone()));
         self.state.entries.insert(at, (held, residual));
         let clock = self.state.clocks.entry(slot.number()).or_default();
         dots.iter().for_each(|dot| clock.insert(*dot));
@@ -182,7 +193,12 @@ impl Writer {
     fn remove(&mut self, store: &mut Store<MemoryDisk>) {
         let (slot, key) = self.key();
         let dot = self.dot();
-        store.stage_entry(slot, &key, &[dot], Entry::default());
+        let logged = self.rng.random_bool(0.7);
+        let deletes = if logged { vec![dot] } else { Vec::new() };
+        store.stage_entry(slot, &key, &[dot], &deletes, Entry::default());
+        if logged {
+            self.state.deletes.insert((slot.number(), dot), key.as_bytes().to_vec());
+        }
         let at = (slot.number(), Token::of(&key), key.as_bytes().to_vec());
         self.state.entries.remove(&at);
         self.state.clocks.entry(slot.number()).or_default().insert(dot);
@@ -194,6 +210,20 @@ impl Writer {
         clock.insert(Dot::new(Actor::new(8, 8), self.rng.random_range(1..100)));
         store.stage_clock(slot, &clock);
         self.state.clocks.entry(slot.number()).or_default().union(&clock);
+    }
+
+    fn raise_mark(&mut self, store: &mut Store<MemoryDisk>) {
+        let (slot, _) = self.key();
+        let number = slot.number();
+        let logged = self.state.deletes.keys().filter(|(other, _)| *other == number);
+        let mark: DotSet = logged.map(|(_, dot)| *dot).step_by(2).collect();
+        if mark.is_empty() {
+            return;
+        }
+        store.stage_mark(slot, &mark);
+        let marked = |slot: u16, dot: Dot| slot == number && mark.contains(dot);
+        self.state.deletes.retain(|(slot, dot), _| !marked(*slot, *dot));
+        self.state.marks.entry(number).or_default().union(&mark);
     }
 
     fn hint(&mut self, store: &mut Store<MemoryDisk>) {

@@ -39,6 +39,8 @@ fn fixed(kind: Kind) -> bool {
         | Kind::Declined
         | Kind::Fetch
         | Kind::Fetched
+        | Kind::ClocksWanted
+        | Kind::Clocks
         | Kind::Ask
         | Kind::Page
         | Kind::Inspect

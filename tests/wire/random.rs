@@ -205,15 +205,22 @@ fn sync() -> impl Strategy<Value = Message> {
     let ask = (any::<u64>(), set(), option::of(key()), option::of(set()))
         .prop_map(|(nonce, clock, after, began)| Ask { nonce, clock, after, began });
     let entries = vec((key(), entry(option::of(value()))), 0..4);
-    let page = (any::<u64>(), set(), set(), option::of(key()), option::of(key()), entries)
-        .prop_map(|(nonce, clock, began, after, upto, entries)| Page {
+    let deletes = vec((dot(), key()), 0..4);
+    let range = (option::of(key()), option::of(key()));
+    let page = (any::<u64>(), set(), set(), range, entries, deletes, option::of(set())).prop_map(
+        |(nonce, clock, began, (after, upto), entries, deletes, mark)| Page {
             nonce,
             clock,
             began,
             after,
             upto,
             entries,
-        });
+            deletes,
+            mark,
+        },
+    );
+    let wanted = vec(slot(), 0..9).prop_map(|slots| ClocksWanted { slots });
+    let clocks = vec((slot(), set()), 0..9).prop_map(|clocks| Clocks { clocks });
     let count = (any::<u16>(), any::<u16>(), option::of("[a-z]{1,9}"), any::<u32>())
         .prop_map(|(class, classes, bucket, limit)| Count { class, classes, bucket, limit });
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>());
@@ -229,6 +236,8 @@ fn sync() -> impl Strategy<Value = Message> {
     prop_oneof![
         summary.prop_map(Message::Summary),
         hashes.prop_map(Message::SlotHashes),
+        wanted.prop_map(Message::ClocksWanted),
+        clocks.prop_map(Message::Clocks),
         ask.prop_map(Message::Ask),
         page.prop_map(Message::Page),
         count.prop_map(Message::Count),

@@ -132,6 +132,8 @@ pub fn sample(kind: Kind) -> Sample {
         | Kind::Declined
         | Kind::Fetch
         | Kind::Fetched
+        | Kind::ClocksWanted
+        | Kind::Clocks
         | Kind::Ask
         | Kind::Page
         | Kind::Inspect
@@ -273,6 +275,8 @@ fn lane_sample(kind: Kind) -> Sample {
                 after: None,
                 upto: Some(key()),
                 entries: vec![(key(), entry())],
+                deletes: vec![(dot(2, 4), key())],
+                mark: Some(set(&[dot(1, 1)])),
             }),
             &[
                 ("nonce", 8),
@@ -283,7 +287,20 @@ fn lane_sample(kind: Kind) -> Sample {
                 ("how many entries", 1),
                 ("key", KEY),
                 ("entry", ENTRY),
+                ("how many deletes", 1),
+                ("dot", 16),
+                ("key", KEY),
+                ("has mark", 1),
+                ("mark", SET),
             ],
+        ),
+        Kind::ClocksWanted => message_sample(
+            Message::ClocksWanted(ClocksWanted { slots: vec![slot(7), slot(300)] }),
+            &[("how many slots", 1), ("slot", 2), ("slot", 2)],
+        ),
+        Kind::Clocks => message_sample(
+            Message::Clocks(Clocks { clocks: vec![(slot(7), set(&[dot(1, 1)]))] }),
+            &[("how many clocks", 1), ("slot", 2), ("clock", SET)],
         ),
         Kind::Inspect => message_sample(Message::Inspect(Inspect { key: key() }), &[("key", 8)]),
         Kind::Inspected => {

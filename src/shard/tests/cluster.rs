@@ -45,6 +45,8 @@ struct Place {
     jobs: Vec<SyncJob<MemorySync>>,
     /// The disk as of the last sync.
     synced: MemoryDisk,
+    /// A copy that was put aside.
+    saved: Option<MemoryDisk>,
 }
 
 pub(in crate::shard) struct Cluster {
@@ -113,7 +115,7 @@ impl Cluster {
             for index in 0..cluster.shards(node) {
                 let disk = MemoryDisk::new(u64::from(node));
                 let synced = disk.copy(0);
-                let place = Place { shard: None, disk, jobs: Vec::new(), synced };
+                let place = Place { shard: None, disk, jobs: Vec::new(), synced, saved: None };
                 cluster.places.insert((node, index), place);
             }
             cluster.start(node);
@@ -391,6 +393,28 @@ impl Cluster {
             if *at == node {
                 place.shard = None;
                 place.disk.restore(&place.synced);
+            }
+        }
+        self.start(node);
+    }
+
+    /// Puts a copy of a node's disks aside, as of the last sync.
+    pub(in crate::shard) fn save(&mut self, node: u16) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.saved = Some(place.synced.copy(0));
+            }
+        }
+    }
+
+    /// The node's disks are lost, and the copy takes their place. It starts in a new life.
+    pub(in crate::shard) fn restore(&mut self, node: u16) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.shard = None;
+                let saved = place.saved.as_ref().expect("a copy was put aside");
+                place.disk.restore(saved);
+                place.synced = saved.copy(0);
             }
         }
         self.start(node);

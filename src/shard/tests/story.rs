@@ -1,13 +1,14 @@
 //! The commands of the scripts.
 //!
 //! ```text
-//! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES]
+//! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES] [log=N]
 //! put n1 k v [level=L] [strict] [seen=NAME | overwrite] [op=N] [as=NAME]      delete n1 k …
 //! get n1 k [level=L] [as=NAME]
 //! cut n1 n2 · mend · hold n1 n2 | kind=Page · deliver · drop · release    one-way loss, or waiting
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
 //! split "1,2" "3,4,5" · suspect n1 n2 · up · stop n1 · start n1 · crash n1 · heal
+//! save n1 · restore n1                                a copy of the disks takes their place
 //! wait 2s · show k · hints n4 · explain n1 k · siblings n1 · answer · status n1
 //! ```
 
@@ -98,6 +99,7 @@ impl Story {
         plan.config.page_bytes = args.number("page")?.unwrap_or(plan.config.page_bytes);
         plan.config.frame_values_max =
             args.number("frame")?.unwrap_or(plan.config.frame_values_max);
+        plan.config.delete_log_max = args.number("log")?.unwrap_or(plan.config.delete_log_max);
         plan.config.hint_bytes_max = args.number("hints")?.unwrap_or(plan.config.hint_bytes_max);
         self.cluster = Some(Cluster::new(plan));
         Ok(())
@@ -174,12 +176,20 @@ impl Story {
             } else {
                 format!(" residual={}", trace::set(entry.residual()))
             };
-            writeln!(
-                out,
-                "n{node} holds [{}] clock={}{residual}",
-                dots.join(" "),
-                trace::set(clock)
-            )?;
+            let deletes: Vec<String> =
+                store.deletes(slot).map(|(dot, _)| trace::dot(dot)).collect();
+            let log = if deletes.is_empty() {
+                String::new()
+            } else {
+                format!(" log=[{}]", deletes.join(" "))
+            };
+            let mark = if store.mark(slot).is_empty() {
+                String::new()
+            } else {
+                format!(" mark={}", trace::set(store.mark(slot)))
+            };
+            let (dots, clock) = (dots.join(" "), trace::set(clock));
+            writeln!(out, "n{node} holds [{dots}] clock={clock}{residual}{log}{mark}")?;
         }
         Ok(out)
     }
@@ -269,6 +279,8 @@ impl Story {
             "stop" => cluster.stop(args.node(0)?),
             "start" => cluster.start(args.node(0)?),
             "crash" => cluster.crash(args.node(0)?),
+            "save" => cluster.save(args.node(0)?),
+            "restore" => cluster.restore(args.node(0)?),
             "heal" => cluster.heal(),
             "poison" => cluster.poison(args.node(0)?),
             "later" => cluster.delay_reads(args.node(0)?),

@@ -93,6 +93,11 @@ pub(super) fn said(message: &Message) -> String {
         }
         Message::Summary(summary) => format!("Summary of {} partitions", summary.partitions.len()),
         Message::SlotHashes(hashes) => format!("SlotHashes of {} slots", hashes.slots.len()),
+        Message::ClocksWanted(wanted) => format!("ClocksWanted of {} slots", wanted.slots.len()),
+        Message::Clocks(clocks) => {
+            let clocks = clocks.clocks.iter().map(|(_, clock)| set(clock));
+            format!("Clocks {}", list(clocks))
+        }
         Message::Ask(ask) => {
             let after = ask.after.as_ref().map_or(String::new(), |after| format!(" after {after}"));
             format!("Ask clock={}{after}", set(&ask.clock))
@@ -107,7 +112,18 @@ pub(super) fn said(message: &Message) -> String {
             });
             let upto = page.upto.as_ref().map_or("the end".to_owned(), |key| key.to_string());
             let (entries, clock) = (list(entries), set(&page.clock));
-            format!("Page upto {upto} {entries} clock={clock} began={}", set(&page.began))
+            let deletes = page.deletes.iter().map(|(at, key)| format!("{}={key}", dot(*at)));
+            let deletes = if page.deletes.is_empty() {
+                String::new()
+            } else {
+                format!(" deletes={}", list(deletes))
+            };
+            let mark = page
+                .mark
+                .as_ref()
+                .map_or(String::new(), |mark| format!(" full mark={}", set(mark)));
+            let began = set(&page.began);
+            format!("Page upto {upto} {entries}{deletes} clock={clock} began={began}{mark}")
         }
         Message::Inspect(inspect) => format!("Inspect {}", inspect.key),
         Message::Inspected(_) => "Inspected".into(),

@@ -1,12 +1,56 @@
-//! The pages in which owners catch up with each other.
+//! How owners catch up with each other: clocks, and pages of slots.
 
 use super::parts::WriteParts;
 use super::{Body, Fields};
 use crate::fields::{Malformed, WriteFields};
-use crate::wire::{Ask, Page};
+use crate::ring::Slot;
+use crate::wire::{Ask, Clocks, ClocksWanted, Page};
 
 /// The least bytes of a key and its entry: a key's run, an empty set, no values.
 const ENTRY_BYTES: usize = 4 + 2 + 1;
+/// The least bytes of a dot and a key.
+const DELETE_BYTES: usize = 16 + 4;
+/// The bytes of a slot's number.
+const SLOT_BYTES: usize = 2;
+
+fn slot(fields: &mut Fields<'_>) -> Result<Slot, Malformed> {
+    Slot::new(fields.reader.u16_le()?).ok_or(Malformed("a slot that there is not"))
+}
+
+/// | field | form |
+/// |---|---|
+/// | slots | count, then u16 each |
+impl Body for ClocksWanted {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.slots.len() as u64);
+        self.slots.iter().for_each(|slot| out.put_u16_le(slot.number()));
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let count = fields.reader.count(SLOT_BYTES)?;
+        let slots = (0..count).map(|_| slot(fields)).collect::<Result<_, _>>()?;
+        Ok(ClocksWanted { slots })
+    }
+}
+
+/// | field | form |
+/// |---|---|
+/// | clocks | count, then per clock: slot u16, set |
+impl Body for Clocks {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.clocks.len() as u64);
+        for (slot, clock) in &self.clocks {
+            out.put_u16_le(slot.number());
+            clock.encode(out);
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let count = fields.reader.count(SLOT_BYTES + 2)?;
+        let clocks = (0..count).map(|_| Ok((slot(fields)?, fields.set()?)));
+        Ok(Clocks { clocks: clocks.collect::<Result<_, Malformed>>()? })
+    }
+}
 
 /// | field | form |
 /// |---|---|
@@ -41,6 +85,8 @@ impl Body for Ask {
 /// | after | key, or an empty run at the slot's beginning |
 /// | upto | key, or an empty run at the slot's end |
 /// | entries | count, then per entry: key, entry with values or none |
+/// | deletes | count, then per delete: dot, key |
+/// | mark | flag, then a set where it is 1 |
 impl Body for Page {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.nonce);
@@ -53,6 +99,15 @@ impl Body for Page {
             out.put_key(key);
             out.put_entry(entry);
         }
+        out.put_varint(self.deletes.len() as u64);
+        for (dot, key) in &self.deletes {
+            out.put_dot(*dot);
+            out.put_key(key);
+        }
+        out.put_flag(self.mark.is_some());
+        if let Some(mark) = &self.mark {
+            mark.encode(out);
+        }
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -64,6 +119,10 @@ impl Body for Page {
         let count = fields.reader.count(ENTRY_BYTES)?;
         let entries = (0..count).map(|_| Ok((fields.key()?, fields.entry()?)));
         let entries = entries.collect::<Result<_, Malformed>>()?;
-        Ok(Page { nonce, clock, began, after, upto, entries })
+        let count = fields.reader.count(DELETE_BYTES)?;
+        let deletes = (0..count).map(|_| Ok((fields.dot()?, fields.key()?)));
+        let deletes = deletes.collect::<Result<_, Malformed>>()?;
+        let mark = if fields.flag()? { Some(fields.set()?) } else { None };
+        Ok(Page { nonce, clock, began, after, upto, entries, deletes, mark })
     }
 }

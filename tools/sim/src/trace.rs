@@ -96,6 +96,11 @@ fn said(message: &Message) -> String {
             let (class, classes) = (hashes.class, hashes.classes);
             format!("slot-hashes class {class}/{classes} slots {}", hashes.slots.len())
         }
+        Message::ClocksWanted(wanted) => format!("clocks-wanted {}", wanted.slots.len()),
+        Message::Clocks(clocks) => {
+            let clocks = clocks.clocks.iter().map(|(slot, clock)| format!("{slot} {clock}"));
+            format!("clocks {}", clocks.collect::<Vec<_>>().join(", "))
+        }
         Message::Ask(ask) => format!("ask {:x} clock {}", ask.nonce, ask.clock),
         Message::Page(page) => {
             let entries = page.entries.iter().map(|(key, entry)| {
@@ -105,7 +110,11 @@ fn said(message: &Message) -> String {
             let entries = entries.collect::<Vec<_>>().join(", ");
             let (nonce, clock, began) = (page.nonce, &page.clock, &page.began);
             let last = if page.upto.is_none() { " last" } else { "" };
-            format!("page {nonce:x} clock {clock} began {began}{last} [{entries}]")
+            let deletes = page.deletes.iter().map(|(dot, key)| format!(" {dot} deletes {key}"));
+            let deletes: String = deletes.collect();
+            let mark =
+                page.mark.as_ref().map_or(String::new(), |mark| format!(" full, mark {mark}"));
+            format!("page {nonce:x} clock {clock} began {began}{last} [{entries}]{deletes}{mark}")
         }
         Message::Question(_) => "question".to_owned(),
         Message::Answer(_) => "answer".to_owned(),

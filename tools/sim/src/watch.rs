@@ -137,6 +137,8 @@ impl Watch {
             | Message::Fetched(_)
             | Message::Summary(_)
             | Message::SlotHashes(_)
+            | Message::ClocksWanted(_)
+            | Message::Clocks(_)
             | Message::Ask(_)
             | Message::Inspect(_)
             | Message::Inspected(_)
