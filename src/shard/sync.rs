@@ -72,7 +72,7 @@ struct Round {
     /// The peer's clocks in the round before, of slots in which it had more.
     clocks_before: BTreeMap<Slot, DotSet>,
     clocks_now: BTreeMap<Slot, DotSet>,
-    /// The last slot whose clock was asked for: the next round goes on after it.
+    /// The last slot whose clock was told: the next round goes on after it.
     upto: Option<Slot>,
 }
 
@@ -273,7 +273,6 @@ impl<D: Disk> Shard<D> {
         let again = |slot: &Slot| round.clocks_before.contains_key(slot);
         differ.sort_by_key(|slot| (!again(slot), Some(*slot) <= round.upto, *slot));
         differ.truncate(self.config.clocks_max);
-        round.upto = differ.last().copied();
         self.send(from, head, Message::ClocksWanted(ClocksWanted { slots: differ }));
     }
 
@@ -317,6 +316,7 @@ impl<D: Disk> Shard<D> {
             let own = self.store.clock(slot);
             let Sync { rounds, queue, under_way, .. } = &mut self.sync;
             let round = rounds.get_mut(&(from, class)).expect("it was there just now");
+            round.upto = Some(slot);
             let had = round.clocks_before.get(&slot).is_some_and(|before| !before.is_within(own));
             if had && !under_way.contains(&slot) {
                 queue.entry(slot).or_insert(from);

@@ -269,6 +269,17 @@ impl MemoryDisk {
         copy
     }
 
+    /// A copy of what would be left if the power failed now and every doubt went the wrong way.
+    pub fn durable_copy(&self, seed: u64) -> MemoryDisk {
+        let copy = MemoryDisk::new(seed);
+        for (name, file) in &self.shared().files {
+            let durable = file.durable.clone();
+            let file = File { seen: durable.clone(), durable, unsynced: Vec::new() };
+            copy.shared().files.insert(name.clone(), file);
+        }
+        copy
+    }
+
     /// Throws everything away and puts a copy of another disk's files in its place: a restored backup.
     pub fn restore(&self, other: &MemoryDisk) {
         let files = other.copy(0).shared().files.clone();

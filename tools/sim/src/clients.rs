@@ -251,6 +251,7 @@ impl World {
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
+            excused: false,
         });
         id
     }

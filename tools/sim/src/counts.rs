@@ -71,6 +71,12 @@ counts! {
     pauses "pauses",
     /// Syncs that failed.
     failed_syncs "failed syncs",
+    /// Disks that went back in time.
+    restores "restored or wiped disks",
+    /// Writes whose last copy such a disk took.
+    excused "writes excused by that",
+    /// Sync pages that listed all of a slot.
+    full_pages "full lists",
     /// Reads of a disk that came later.
     later_reads "late disk reads",
 }

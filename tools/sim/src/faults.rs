@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 //!
-//! Invariant: every fault is one that the promises cover; what they exclude (more disks lost than a
-//! write was acknowledged by, Byzantine members) is never done.
+//! Invariant: every fault is one that the promises cover. What they exclude is not done (Byzantine
+//! members), or excused (a restore that takes the last disk of a write, see `amnesia`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -59,6 +59,8 @@ impl World {
                 self.nodes[node].slander.insert(other, until);
             }
             Fault::SyncFails => self.nodes[node].next_sync_fails = true,
+            Fault::BackUp => self.back_up(node),
+            Fault::Restore => self.restore(node),
         }
         self.plan_next_fault();
     }

@@ -9,6 +9,7 @@
 //! Invariant: a seed and its options decide every byte of a run. Not here: real sockets, real disks,
 //! real clocks; what the simulation's own model hides, tests with real processes must find.
 
+mod amnesia;
 pub mod batch;
 #[cfg(feature = "canaries")]
 pub mod canaries;

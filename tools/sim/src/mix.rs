@@ -27,6 +27,8 @@ pub enum Profile {
     Splits,
     /// The nodes crash and lose power, the network is well.
     Crashes,
+    /// Disks are wiped, or old copies take their place, among other crashes.
+    Restores,
 }
 
 /// Kinds of faults, in the order of [`Mix::faults`].
@@ -60,11 +62,15 @@ pub(crate) enum Fault {
     Slander,
     /// The next sync at a node fails.
     SyncFails,
+    /// Somebody puts a copy of a node's disks aside.
+    BackUp,
+    /// An old copy takes the place of a node's disks, or empty ones do.
+    Restore,
 }
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Fault; 14] = [
+    pub(crate) const ALL: [Fault; 16] = [
         Fault::Split,
         Fault::OneWay,
         Fault::Isolate,
@@ -79,6 +85,8 @@ impl Fault {
         Fault::Clock,
         Fault::Slander,
         Fault::SyncFails,
+        Fault::BackUp,
+        Fault::Restore,
     ];
 
     fn usual_weight(self) -> f64 {
@@ -88,7 +96,8 @@ impl Fault {
             Fault::Restart => 5.0,
             Fault::OneWay | Fault::Pause | Fault::Lanes | Fault::Slander => 1.0,
             Fault::Blackout | Fault::Slow | Fault::Clock => 0.5,
-            Fault::SyncFails => 0.3,
+            Fault::SyncFails | Fault::Restore => 0.3,
+            Fault::BackUp => 1.0,
         }
     }
 
@@ -96,12 +105,19 @@ impl Fault {
         match self {
             Fault::Split | Fault::OneWay | Fault::Isolate | Fault::Lanes | Fault::Slander => true,
             Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails => false,
+            Fault::BackUp | Fault::Restore => false,
             Fault::Heal | Fault::Restart | Fault::Pause | Fault::Slow | Fault::Clock => false,
         }
     }
 
     fn of_nodes(self) -> bool {
-        matches!(self, Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails)
+        let crashes =
+            matches!(self, Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails);
+        crashes || self.of_disks()
+    }
+
+    fn of_disks(self) -> bool {
+        matches!(self, Fault::BackUp | Fault::Restore)
     }
 
     /// The cures stay in every mixture.
@@ -231,9 +247,11 @@ fn draw_faults(dice: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
             Profile::Mixed | Profile::Lanes => true,
             Profile::Calm => false,
             Profile::Splits => !fault.of_nodes(),
-            Profile::Crashes => !fault.of_network(),
+            Profile::Crashes => !fault.of_network() && !fault.of_disks(),
+            Profile::Restores => true,
         };
         let drawn = fault.cures() || dice.chance(0.6);
+        let drawn = drawn || (profile == Profile::Restores && fault.of_disks());
         if allowed && drawn { fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0]) } else { 0.0 }
     });
     if profile == Profile::Mixed && dice.chance(0.04) {
@@ -253,6 +271,8 @@ fn draw_config(dice: &mut Dice, profile: Profile) -> ShardConfig {
         asks_max: dice.pick(&[1, 8]),
         hints_in_flight_max: dice.pick(&[1, 64]),
         strips_per_round: dice.pick(&[1, 4_096]),
+        delete_log_max: dice.pick(&[0, 3, 1 << 18]),
+        clocks_max: dice.pick(&[1, 4_096]),
         ..ShardConfig::default()
     };
     if profile != Profile::Calm && dice.chance(0.3) {
@@ -279,7 +299,7 @@ impl Weather {
 
     fn draw(dice: &mut Dice, profile: Profile) -> Weather {
         let rough = match profile {
-            Profile::Mixed => dice.chance(0.6),
+            Profile::Mixed | Profile::Restores => dice.chance(0.6),
             Profile::Splits => dice.chance(0.5),
             Profile::Calm | Profile::Lanes | Profile::Crashes => false,
         };

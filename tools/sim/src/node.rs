@@ -35,6 +35,18 @@ pub(crate) struct Node {
     pub(crate) next_sync_fails: bool,
     /// How often it was started.
     pub(crate) starts: u64,
+    /// How often it was started, as its disk has it.
+    pub(crate) starts_on_disk: u64,
+    /// Old copies of its disks.
+    pub(crate) copies: Vec<Copy>,
+}
+
+/// An old copy of a node's disks.
+pub(crate) struct Copy {
+    /// One for each shard.
+    pub(crate) disks: Vec<MemoryDisk>,
+    /// How often the node had been started.
+    pub(crate) starts: u64,
 }
 
 /// A running node.
@@ -96,6 +108,8 @@ impl Node {
             slowdown: 1,
             next_sync_fails: false,
             starts: 0,
+            starts_on_disk: 0,
+            copies: Vec::new(),
         }
     }
 
@@ -103,6 +117,7 @@ impl Node {
     pub(crate) fn start(&mut self, start: &Start) -> Result<(), String> {
         assert!(self.process.is_none(), "a node runs once at a time");
         self.starts += 1;
+        self.starts_on_disk += 1;
         let shards = self.disks.len() as u16;
         let mut running = Vec::new();
         for (index, disk) in self.disks.iter().enumerate() {

@@ -35,10 +35,15 @@ pub(crate) struct Glimpse {
 impl World {
     /// Starts a node on its disks as they are.
     pub(crate) fn start(&mut self, node: usize) {
-        let keeps_actor = self.options.broken == Some(Rule::NewActor);
+        // What rules to keep an actor would come to, if the server did not draw a new one.
+        let life = match self.options.broken {
+            Some(Rule::NewActor) => Some(node as u64 + 1),
+            Some(Rule::FreshActor) => Some(self.nodes[node].starts_on_disk + 1),
+            Some(_) | None => None,
+        };
         let drawn = self.life_dice.bits() & ((1 << 48) - 1);
         let start = Start {
-            life: if keeps_actor { node as u64 + 1 } else { drawn },
+            life: life.unwrap_or(drawn),
             seed: self.life_dice.bits(),
             at: self.now,
             config: self.mix.config.clone(),

@@ -40,6 +40,11 @@ impl Watch {
         self.ops.get(&(slot, dot)).copied()
     }
 
+    /// Every dot that was minted for an operation.
+    pub(crate) fn dots(&self) -> impl Iterator<Item = (Slot, Dot)> + '_ {
+        self.ops.keys().copied()
+    }
+
     /// The operations whose dots in a slot are in this context.
     pub(crate) fn covered(&self, slot: Slot, context: &DotSet) -> Vec<OpId> {
         let of_slot = self.ops.iter().filter(|((other, _), _)| *other == slot);
@@ -116,6 +121,7 @@ impl Watch {
             }
             Message::Page(page) => {
                 counts.sync_pages += u64::from(!page.entries.is_empty());
+                counts.full_pages += u64::from(page.mark.is_some());
                 for (key, entry) in &page.entries {
                     for (dot, value) in entry.values() {
                         if let Some(value) = value {

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) violations: Vec<Violation>,
     /// Frames planned to arrive that may change something.
     pub(crate) writes_under_way: u64,
+    /// When disks went back in time.
+    pub(crate) restores: Vec<Duration>,
     /// Whether the faults are over.
     pub(crate) healed: bool,
     pub(crate) fault_dice: Dice,
@@ -100,6 +102,7 @@ impl World {
             trace: Trace::new(options.trace),
             violations: Vec::new(),
             writes_under_way: 0,
+            restores: Vec::new(),
             healed: false,
             fault_dice: Dice::new(seed, "faults"),
             life_dice: Dice::new(seed, "lives"),
@@ -271,6 +274,7 @@ impl World {
             present,
             graphs: (0..keys).map(|key| Graph::of(&self.history, key)).collect(),
             final_reads,
+            restores: &self.restores,
             row: usize::from(self.mix.copies).min(self.nodes.len()),
         };
         let found = judge(&evidence, &mut self.counts);

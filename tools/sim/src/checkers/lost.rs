@@ -23,7 +23,8 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
         let deletes = graph.writes().iter().copied().filter(|op| took_place(history.op(*op)));
         let live = graph.closure(present.iter().copied().chain(deletes));
         let writes = graph.writes().iter().map(|op| history.op(*op));
-        for op in writes.filter(|op| op.is_put() && op.outcome == Outcome::Ok) {
+        let promised = |op: &&Op| op.is_put() && op.outcome == Outcome::Ok && !op.excused;
+        for op in writes.filter(promised) {
             counts.replaced += u64::from(!present.contains(&op.id));
             if !live.contains(op.id) {
                 let present = list(present);
@@ -72,6 +73,7 @@ pub(super) mod tests {
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
+            excused: false,
         }
     }
 
@@ -108,6 +110,7 @@ pub(super) mod tests {
                 dumps: &[Dump::default()],
                 present: vec![present.iter().copied().collect()],
                 graphs: vec![Graph::of(&self.history, 0)],
+                restores: &[],
                 final_reads: &[],
                 row: 3,
             };

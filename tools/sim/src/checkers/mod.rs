@@ -25,6 +25,7 @@ mod resurrection;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
@@ -85,6 +86,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) graphs: Vec<Graph>,
     /// The reads at all owners, from every node, after everything was healed.
     pub(crate) final_reads: &'a [OpId],
+    /// When disks went back in time.
+    pub(crate) restores: &'a [Duration],
     /// How many owners a slot has.
     pub(crate) row: usize,
 }

@@ -4,7 +4,9 @@
 //! owners and a read invoked afterwards and answered by `r` owners with `w + r` above the row.
 //! Fallbacks count for nothing here. A delete leaves nothing to show, so what any delete that may have
 //! taken place before the read returned had seen is excused.
-//! Is not: linearizability. Two reads that overlap a write may see it and then not.
+//! Is not: a claim across a restore, for a disk that went back may count for both; linearizability. Two reads that overlap a write may see it and then not.
+
+use std::time::Duration;
 
 use ringdove::wire::Source;
 
@@ -29,6 +31,11 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
         for write in writes().filter(|op| op.outcome == Outcome::Ok) {
             let finished = write.returned.is_some_and(|at| at <= read.invoked);
             if !finished || usize::from(write.owners) + usize::from(read.owners) <= evidence.row {
+                continue;
+            }
+            // A disk that went back may have been in the write's quorum, and is in the read's.
+            let forgot = |at: &Duration| write.invoked <= *at && *at <= returned;
+            if evidence.restores.iter().any(forgot) {
                 continue;
             }
             counts.regular_pairs += 1;
