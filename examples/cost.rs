@@ -6,10 +6,10 @@
 //!
 //! Three nodes in this process on loopback, N = 3, W = R = quorum, all requests to one of them, from one
 //! thread that keeps so many connections busy: each writes so many requests at once, awaits all
-//! replies, and writes the next. `--beside` runs a command before and after, such as a store of the
-//! same message pattern with nothing behind it, so that both are seen on the same machine in the
-//! same minute. Each cell is the median run; counts and server time are those of all three nodes
-//! together, per operation.
+//! replies, and writes the next. Every row is measured once a round, and the median round is printed.
+//! `--beside` runs a command before each round, such as a benchmark of a store of the same message
+//! pattern with nothing behind it, so that both are seen in turns in the same minutes. Counts and
+//! server time are those of all three nodes together, per operation.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -33,35 +33,44 @@ use ringdove::wire::{
 const KEYS: u64 = 100_000;
 type Done<T> = Result<T, Box<dyn Error>>;
 
+/// How the columns are called; `src/server/cost.md` says what they count.
+const HEAD: &str = "\
+| sync | op | conns | pipe | ops/s | p50 µs | p99 µs | server µs | polls | reads | writes | appends | syncs | wakes |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+
 fn main() -> Done<()> {
     let options = Options::parse()?;
-    options.run_beside()?;
-    println!(
-        "| sync | op | conns | pipe | ops/s | p50 µs | p99 µs | server µs | polls | reads | writes | \
-         appends | syncs | wakes |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-    );
-    for (name, sync) in [("os", SyncMode::Os), ("always", SyncMode::Always)] {
-        let cluster = Cluster::start(sync)?;
+    let clusters =
+        [Cluster::start("os", SyncMode::Os)?, Cluster::start("always", SyncMode::Always)?];
+    for cluster in &clusters {
         cluster.fill(&options)?;
+    }
+    let mut rows: Vec<(Cell, &Cluster, Vec<Run>)> = Vec::new();
+    for cluster in &clusters {
         for write in [true, false] {
             // Reads wait for no sync: one mode tells it all.
-            if !write && sync == SyncMode::Always {
+            if !write && cluster.sync == "always" {
                 continue;
             }
             for conns in [1, 16, 64] {
                 for pipe in [1, 16] {
-                    let cell = Cell { write, conns, pipe };
-                    let mut runs = Vec::new();
-                    for _ in 0..options.runs {
-                        runs.push(cell.measure(&cluster, &options, options.seconds)?);
-                    }
-                    runs.sort_by_key(|run| run.operations);
-                    cell.print(name, &runs[runs.len() / 2]);
+                    rows.push((Cell { write, conns, pipe }, cluster, Vec::new()));
                 }
             }
         }
     }
-    options.run_beside()
+    for _ in 0..options.runs {
+        options.run_beside()?;
+        for (cell, cluster, runs) in &mut rows {
+            runs.push(cell.measure(cluster, &options, options.seconds)?);
+        }
+    }
+    println!("{HEAD}");
+    for (cell, cluster, runs) in &mut rows {
+        runs.sort_by_key(|run| run.operations);
+        cell.print(cluster.sync, &runs[runs.len() / 2]);
+    }
+    Ok(())
 }
 
 struct Options {
@@ -100,12 +109,13 @@ impl Options {
 }
 
 struct Cluster {
+    sync: &'static str,
     nodes: Vec<Node>,
     _data: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn start(sync: SyncMode) -> Done<Self> {
+    fn start(name: &'static str, sync: SyncMode) -> Done<Self> {
         let data = tempfile::tempdir_in(Path::new("."))?;
         let addrs: Vec<SocketAddr> = (0..3).map(|_| free_addr()).collect::<Done<_>>()?;
         let seeds: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
@@ -119,7 +129,7 @@ impl Cluster {
             })
         };
         let nodes = addrs.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let cluster = Cluster { nodes, _data: data };
+        let cluster = Cluster { sync: name, nodes, _data: data };
         cluster.wait()?;
         Ok(cluster)
     }

@@ -506,6 +506,7 @@ siblings resolve cart --value 'tea, milk, bread'
 get cart -r all @e
 kill b
 status --check
+get cart @b
 restart b
 status --check @b
 split a | z
@@ -533,6 +534,8 @@ get cart
         "b is gone; the others have noticed.",
         "DEGRADED",
         "[degraded, exit code 8]",
+        "error: b is killed, and commands go there",
+        "next:  restart b\n       use a\n[unreachable, exit code 6]",
         "b is back",
         "HEALTHY",
         "there is no node \"z\"",

@@ -176,6 +176,7 @@ impl Session {
             Ok(cli) => cli,
             Err(error) => return self.not_parsed(&error),
         };
+        self.nodes.check_runs(at)?;
         let mut common = cli.common;
         common.endpoint = vec![self.nodes.addr(at).to_string()];
         if common.writer == "cli" {

@@ -168,6 +168,22 @@ impl Nodes {
         })
     }
 
+    /// Fails if nobody would answer there.
+    pub(super) fn check_runs(&self, at: usize) -> Result<(), Trouble> {
+        let name = self.name(at);
+        if self.seats[at].node.is_some() {
+            return Ok(());
+        }
+        let running = self.seats.iter().find(|seat| seat.node.is_some());
+        let other = running.map_or_else(String::new, |seat| format!("\nuse {}", seat.name));
+        Err(Trouble::new(
+            Exit::Unreachable,
+            format!("{name} is killed, and commands go there"),
+            "nothing was sent",
+            format!("restart {name}{other}"),
+        ))
+    }
+
     fn named(&self, members: &[usize]) -> String {
         list(&members.iter().map(|at| self.name(*at)).collect::<Vec<_>>())
     }

@@ -185,7 +185,7 @@ fn pause(session: &mut Session, terminal: bool) {
     if !terminal {
         return;
     }
-    let words = session.screen.paint.dim("(Enter)");
+    let words = session.screen.paint.dim("(press Enter) ");
     session.screen.print(words);
     session.screen.flush();
     let mut line = String::new();
