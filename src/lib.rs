@@ -3,6 +3,8 @@
 // Values with laws, and their bytes.
 pub mod fields;
 pub mod key;
+#[cfg(test)]
+mod layers;
 mod pack;
 pub mod rules;
 

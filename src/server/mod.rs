@@ -32,6 +32,9 @@ mod node;
 mod slab;
 mod syncer;
 
+#[doc = include_str!("cost.md")]
+pub mod cost {}
+
 pub use config::{DEFAULT_PORT, Limits, NodeConfig, StartError};
 pub use links::Links;
 pub use metrics::Metrics;
