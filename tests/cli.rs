@@ -423,6 +423,19 @@ fn a_node_starts_from_a_file_and_flags_go_before_it() {
     assert!(refused.err.contains("the request had no effect"), "{}", refused.err);
     assert_eq!(peer.stop(), 0);
 
+    // On all addresses it listens, so it has to be told at which of them others reach it.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("bound").port();
+    drop(free);
+    let (everywhere, here) = (format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}"));
+    let start = ["start", "--config", path, "--listen", &everywhere];
+    let ended = run(&[&start[..], &["--seeds", &here]].concat()).with(2);
+    assert!(ended.err.contains("--advertise HOST:PORT"), "{}", ended.err);
+    let peer = Peer::serving(&[&start[..], &["--advertise", &here]].concat());
+    let ann = &run(&["members", "-o", "json", "--endpoint", &here]).with(0).json()[0];
+    assert_eq!(ann["addr"], here.as_str());
+    assert_eq!(peer.stop(), 0);
+
     // The environment goes before the file, too.
     let mut command = ringdove(&["start", "--config", path]);
     command.env("RINGDOVE_COPIES", "9");

@@ -41,7 +41,12 @@ pub(crate) fn start(
     if let Some(file) = &args.config {
         tell(screen, "config", addr, &format!("settings from {}", file.display()));
     }
-    let listening = format!("listening on {addr}, for clients and peers");
+    let listening = match &settings.advertise {
+        None => format!("listening on {addr}, for clients and peers"),
+        Some(_) => {
+            format!("listening on {}, reached by clients and peers at {addr}", settings.listen)
+        }
+    };
     tell(screen, "listening", addr, &listening);
     let whose = if new { "a new directory" } else { "what it holds is served" };
     tell(
