@@ -7,7 +7,7 @@
 //!
 //! Invariant: only this thread touches the shard. Nothing in a round waits but the poll. Not here: what a
 //! frame does (`shard`), clients (`clients.rs`), members (`lanes.rs`), questions over several shards
-//! (`gather.rs`), handshakes (`door.rs`).
+//! (`gather.rs`), handshakes (`accept.rs`).
 
 use std::io;
 use std::sync::Arc;

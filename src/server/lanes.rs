@@ -7,7 +7,7 @@
 //!
 //! A lane carries everything or is dead: once a frame is lost in it (too much waits, a cut link)
 //! it is closed, and the shard is told. Invariant: the shard is told that a member is up only while all
-//! lanes between the two are open. Not here: dialling (`dial.rs`) and handshakes (`door.rs`).
+//! lanes between the two are open. Not here: dialling (`dial.rs`) and handshakes (`accept.rs`).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! A running node: everything that waits, and the drivers that feed the machines.
 //!
 //! ```text
-//!  port ─▶ door ─ handshake ─┬─▶ driver of shard 0 ── sockets, one loop ──▶ Shard ─▶ log ─▶ syncer
+//!  port ─▶ accept, handshake ┬─▶ driver of shard 0 ── sockets, one loop ──▶ Shard ─▶ log ─▶ syncer
 //!          (rt)              └─▶ driver of shard 1 …        ▲ views, completions, requests: its inbox
 //!  UDP ──▶ control thread ── Control ──── views, routes ────┘──▶ dialler (rt) ─▶ drivers
 //! ```
@@ -13,12 +13,12 @@
 //! through queues that are bounded, with room reserved for what completes something. Not here: what
 //! the machines decide (`shard`, `control`).
 
+mod accept;
 mod clients;
 mod config;
 mod connection;
 mod control;
 mod dial;
-mod door;
 mod driver;
 mod gather;
 mod greet;

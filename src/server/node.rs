@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 use rand::RngExt;
 
+use super::accept;
 use super::config::{NodeConfig, StartError};
 use super::control::{ControlLoop, control_box};
 use super::dial::Dialler;
-use super::door;
 use super::driver::{Clock, Driver, Surroundings, poll};
 use super::home::Home;
 use super::house::{House, Identity};
@@ -56,7 +56,7 @@ pub struct Node {
 struct Running {
     drivers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
-    door: rt::Task<()>,
+    accepting: rt::Task<()>,
 }
 
 impl fmt::Debug for Node {
@@ -129,8 +129,8 @@ impl Node {
             looped.run();
             watch.dismiss();
         })?;
-        let door = rt::spawn(door::accept(tcp, Arc::clone(&house)));
-        let running = Some(Running { drivers, control, door });
+        let accepting = rt::spawn(accept::run(tcp, Arc::clone(&house)));
+        let running = Some(Running { drivers, control, accepting });
         Ok(Node { house, counters, running, failed })
     }
 
@@ -196,9 +196,9 @@ impl Node {
     }
 
     fn end(&mut self, orderly: bool) {
-        let Some(Running { drivers, control, door }) = self.running.take() else { return };
+        let Some(Running { drivers, control, accepting }) = self.running.take() else { return };
         self.house.closed.store(true, Ordering::Release);
-        rt::block_on(door.cancel());
+        rt::block_on(accepting.cancel());
         if orderly {
             self.wait_for_clients();
         }

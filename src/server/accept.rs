@@ -1,6 +1,6 @@
-//! The door: who knocks, what for, and to which driver the socket goes.
+//! Accepting: who calls, what for, and to which driver the socket goes.
 //!
-//! Clients and members knock at the same port; the hello says what a connection is for. Invariant:
+//! Clients and members call at the same port; the hello says what a connection is for. Invariant:
 //! no driver sees a socket before its handshake is done; whoever is not let in is told why; those
 //! who say nothing are given a few seconds and a bounded number of places.
 
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts connections until it is dropped.
-pub(super) async fn accept(listener: TcpListener, house: Arc<House>) {
+pub(super) async fn run(listener: TcpListener, house: Arc<House>) {
     let next_driver = Arc::new(AtomicUsize::new(0));
     loop {
         let stream = match listener.accept().await {
