@@ -482,6 +482,10 @@ fn a_node_that_waits_says_for_whom() {
     let other = directory();
     let peer = Peer::start(other.path());
     peer.run(&["status", "--wait", "1m"]).with(0);
+    // Every endpoint that is named has to say so.
+    let both = format!("{},{}", peer.addr, addrs[1]);
+    run(&["status", "--wait", "10ms", "--endpoint", &both]).with(6);
+    run(&["status", "--endpoint", &both]).with(0);
 }
 
 #[test]

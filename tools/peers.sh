@@ -44,6 +44,9 @@ eventually() {
     return 1
 }
 
+# Waits until each peer says that the cluster is healthy.
+all_see_each_other() { "$RINGDOVE" --endpoint "$SEEDS" status --wait 1m >/dev/null; }
+
 # sees_up PEER COUNT: PEER counts that many members as up.
 sees_up() { [ "$(at "$1" members -o json | grep -o '"UN"' | wc -l)" = "$2" ]; }
 

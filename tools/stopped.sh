@@ -11,7 +11,7 @@ run() {
 
 say "three peers"
 for peer in 0 1 2; do start_peer $peer; done
-for peer in 0 1 2; do at $peer status --wait 1m >/dev/null; done
+all_see_each_other
 
 say "a cart that everybody has"
 run put cart "book"

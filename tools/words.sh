@@ -15,7 +15,7 @@ COUNT=$(wc -l <"$TABLE")
 
 say "three peers that know nothing but each other's addresses"
 for peer in 0 1 2; do start_peer $peer; done
-for peer in 0 1 2; do at $peer status --wait 1m >/dev/null; done
+all_see_each_other
 at 0 members
 
 say "$COUNT words through ${NAMES[0]}; ${NAMES[1]} is killed half way"
@@ -41,7 +41,7 @@ cat "$HOME_DIR/load.out"
 
 say "${NAMES[1]} starts again from its own disk"
 start_peer 1
-for peer in 0 1 2; do at $peer status --wait 1m >/dev/null; done
+all_see_each_other
 
 say "every word at level all, through ${NAMES[2]}"
 cut -f 1 "$TABLE" | at 2 get --lines - -r all >"$HOME_DIR/read.tsv"

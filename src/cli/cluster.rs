@@ -14,20 +14,15 @@ use crate::wire::{Answer, Question, Status};
 /// How often a cluster is asked that is waited for.
 const ASK: Duration = Duration::from_millis(100);
 
-/// How the cluster is; with `--wait` once it is healthy, or as it is when the time is over.
+/// How the cluster is.
 pub(crate) async fn status(
     common: &Common,
     args: &StatusArgs,
     screen: &mut Screen,
 ) -> Result<Exit, Trouble> {
-    let until = args.wait.map(|wait| Instant::now() + wait);
-    let status = loop {
-        let asked = ask_status(common).await;
-        let healthy = asked.as_ref().is_ok_and(|status| status.health == "healthy");
-        if healthy || until.is_none_or(|until| Instant::now() >= until) {
-            break asked?;
-        }
-        rt::sleep(ASK).await;
+    let status = match args.wait {
+        Some(wait) => wait_for_health(common, Instant::now() + wait).await?,
+        None => ask_status(common).await?,
     };
     screen.print(match screen.format {
         Format::Table => show::status_text(&status, screen.width, screen.paint),
@@ -35,6 +30,27 @@ pub(crate) async fn status(
     });
     let degraded = (args.check || args.wait.is_some()) && status.health != "healthy";
     Ok(if degraded { Exit::Degraded } else { Exit::Ok })
+}
+
+/// Asks one endpoint after the other until each has said that the cluster is healthy, or until the
+/// time is over. The last answer.
+async fn wait_for_health(common: &Common, until: Instant) -> Result<Status, Trouble> {
+    let mut left = common.endpoint.iter();
+    let mut asked = common.clone();
+    asked.endpoint = left.next().cloned().into_iter().collect();
+    loop {
+        let answer = ask_status(&asked).await;
+        if answer.as_ref().is_ok_and(|status| status.health == "healthy") {
+            match left.next() {
+                Some(next) => asked.endpoint = vec![next.clone()],
+                None => return answer,
+            }
+        } else if Instant::now() >= until {
+            return answer;
+        } else {
+            rt::sleep(ASK).await;
+        }
+    }
 }
 
 async fn ask_status(common: &Common) -> Result<Status, Trouble> {

@@ -141,7 +141,8 @@ pub(crate) struct StatusArgs {
     /// Exit with 8 unless the cluster is healthy
     #[arg(long, env = "RINGDOVE_CHECK", hide_env = true, value_parser = switch())]
     pub check: bool,
-    /// Wait until the cluster is healthy, at most this long; exit with 8 if it is not by then
+    /// Wait until each endpoint says that the cluster is healthy, at most this long; exit with 8 if
+    /// one does not
     #[arg(
         long,
         value_name = "TIME",
