@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -472,4 +474,84 @@ fn acknowledgements_wait_for_the_disk_only_where_they_are_told_to() {
         assert_eq!(values(&got), ["v"]);
         node.stop();
     }
+}
+
+/// A small file system of its own, gone with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, and said so, when this process may not mount anything.
+    fn mount(bytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        if mounted.status.success() {
+            return Some(SmallDisk(directory));
+        }
+        let why = String::from_utf8_lossy(&mounted.stderr);
+        let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        assert!(!root, "root may mount a small file system: {why}");
+        eprintln!(
+            "SKIPPED: a full disk needs a file system to fill, and only root mounts one: {why}"
+        );
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "it was mounted");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_space() {
+    let Some(disk) = SmallDisk::mount(8 << 20) else { return };
+    let listen = free_addr();
+    let data = disk.0.path().join("node");
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
+    let config =
+        NodeConfig { listen, segment_bytes: 1 << 20, shards: Some(1), ..NodeConfig::new(data) };
+    let node = Node::start(config.clone()).unwrap();
+    let endpoint = [listen.to_string()];
+    let client = rt::block_on(Client::connect(&endpoint, ClientOptions::default())).unwrap();
+    put(&client, "first", "v", Level::Quorum);
+    let mut written = 0;
+    let refused = loop {
+        let name = key(&format!("k{written}"));
+        match rt::block_on(client.put(&name, "x".repeat(50_000)).send()) {
+            Ok(_) => written += 1,
+            Err(ClientError::Refused(failure)) => break failure,
+            Err(other) => panic!("after {written}: {other}"),
+        }
+        assert!(written < 200, "four megabytes hold no more");
+    };
+    assert!(written > 20);
+    assert_eq!(refused.code, FailureCode::DiskFull);
+    assert!(refused.message.contains("nothing was written"), "{}", refused.message);
+    let gone = get(&client, &format!("k{written}"), Level::Quorum).unwrap();
+    assert!(gone.values.is_empty(), "and nothing was");
+    let last = format!("k{}", written - 1);
+    assert_eq!(get(&client, &last, Level::Quorum).unwrap().values.len(), 1);
+    rt::block_on(client.delete(&key("first")).send()).unwrap();
+    assert!(get(&client, "first", Level::Quorum).unwrap().values.is_empty());
+
+    std::fs::remove_file(&ballast).unwrap();
+    put(&client, "after", &"y".repeat(50_000), Level::Quorum);
+    node.kill();
+    let node = Node::start(config).unwrap();
+    let client = rt::block_on(Client::connect(&endpoint, ClientOptions::default())).unwrap();
+    for (name, values) in [("first", 0), (last.as_str(), 1), ("after", 1)] {
+        let got = eventually("a get succeeds", || {
+            get(&client, name, Level::Quorum).map_err(|error| error.to_string())
+        });
+        assert_eq!(got.values.len(), values, "{name}");
+    }
+    node.stop();
 }

@@ -102,9 +102,10 @@ impl From<ClientError> for Trouble {
                     FailureCode::LevelNotMet => Exit::LevelNotMet,
                     FailureCode::TooManySiblings => Exit::Conflict,
                     FailureCode::NotReady => Exit::Unreachable,
-                    FailureCode::Overloaded | FailureCode::ReadOnly | FailureCode::Damaged => {
-                        Exit::Error
-                    }
+                    FailureCode::Overloaded
+                    | FailureCode::ReadOnly
+                    | FailureCode::DiskFull
+                    | FailureCode::Damaged => Exit::Error,
                 };
                 (exit, Some(format!("{:?}", failure.code)))
             }

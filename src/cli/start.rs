@@ -90,7 +90,6 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
     Ok(NodeConfig {
         listen: address("listen on", &settings.listen)?,
         advertise: advertise.transpose()?,
-        data: settings.data.clone(),
         seeds: settings.seeds.iter().map(|seed| with_port(seed)).collect(),
         name: settings.name.clone(),
         zone: settings.zone.clone(),
@@ -99,6 +98,7 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
         sync: settings.sync,
         limits: settings.limits,
         links: Links::new(),
+        ..NodeConfig::new(&settings.data)
     })
 }
 

@@ -77,6 +77,7 @@ impl ClientError {
                 FailureCode::LevelNotMet
                 | FailureCode::Overloaded
                 | FailureCode::ReadOnly
+                | FailureCode::DiskFull
                 | FailureCode::NotReady => true,
                 FailureCode::Refused
                 | FailureCode::BadContext
@@ -147,6 +148,7 @@ fn next_after(code: FailureCode) -> &'static str {
         FailureCode::Overloaded | FailureCode::NotReady => {
             "try again in a moment, or at another node"
         }
+        FailureCode::DiskFull => "free space on this node's disk, or write at another node",
         FailureCode::ReadOnly => "write at another node, and have this one's disk looked after",
         FailureCode::Damaged => "read at another node, and have this one's disk looked after",
     }

@@ -10,7 +10,7 @@ use super::links::Links;
 use super::syncer::SyncMode;
 use crate::control::ConfigError;
 use crate::shard::ShardConfig;
-use crate::storage::{DirectoryError, StoreError};
+use crate::storage::{DirectoryError, Options, StoreError};
 
 /// The port of nodes and clients that name none.
 pub const DEFAULT_PORT: u16 = 7400;
@@ -47,6 +47,9 @@ pub struct NodeConfig {
     pub sync: SyncMode,
     /// How much may wait in each shard.
     pub limits: Limits,
+    /// The size of a segment of a log, in bytes. A shard takes up two of them before it has any data
+    /// to speak of.
+    pub segment_bytes: u32,
     /// Which nodes of this process can hear which.
     pub links: Links,
 }
@@ -88,6 +91,7 @@ impl NodeConfig {
             shards: None,
             sync: SyncMode::Always,
             limits: Limits::default(),
+            segment_bytes: Options::default().segment_bytes,
             links: Links::new(),
         }
     }

@@ -23,12 +23,13 @@ use super::gather::Gathers;
 use super::inbox::{Completion, Inbox, Mailbox, Quiet};
 use super::lanes::Lanes;
 use super::links::Links;
+use super::maker::Maker;
 use super::metrics::Counters;
 use super::slab::Slab;
 use super::syncer::{SyncMode, Syncer};
 use crate::shard::event::{Effect, Event, Now};
 use crate::shard::{Shard, ShardConfig};
-use crate::storage::{Batch, Disk, Store};
+use crate::storage::{Batch, Disk, SegmentMade, Store};
 
 /// Reads of one connection in one round, so that the others have their turn.
 const READS_A_ROUND: usize = 4;
@@ -100,6 +101,7 @@ pub(super) struct Driver<D: Disk> {
     pub(super) poll: Poll,
     inbox: Inbox,
     syncer: Syncer<D::Sync>,
+    maker: Maker<D::Make>,
     buffer: Vec<u8>,
     effects: Vec<Effect>,
     dirty: Vec<usize>,
@@ -118,7 +120,7 @@ enum End {
 }
 
 impl<D: Disk> Driver<D> {
-    /// A driver over an open store. Starts its syncer.
+    /// A driver over an open store. Starts its syncer and its maker of segments.
     pub(super) fn new(
         around: Surroundings,
         (poll, inbox): (Poll, Inbox),
@@ -140,6 +142,9 @@ impl<D: Disk> Driver<D> {
         let name = format!("sync-{}", around.number);
         let counters = Arc::clone(&around.counters);
         let syncer = Syncer::start(name, around.sync, counters, done)?;
+        let mailbox = around.drivers[usize::from(around.number)].clone();
+        let done = move |made| mailbox.complete(Completion::Segment(made));
+        let maker = Maker::start(format!("segments-{}", around.number), done)?;
         let shards = config.shards;
         Ok(Driver {
             shard: Shard::new(store, config),
@@ -153,6 +158,7 @@ impl<D: Disk> Driver<D> {
             poll,
             inbox,
             syncer,
+            maker,
             buffer: vec![0; BUFFER_BYTES],
             effects: Vec::new(),
             dirty: Vec::new(),
@@ -167,21 +173,21 @@ impl<D: Disk> Driver<D> {
     /// Drives the shard until the node stops.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        loop {
+        // The first segment of a new log, while nobody waits for it.
+        self.make_ahead();
+        let end = loop {
             self.wait(&mut events)?;
             self.round(&events);
-            match self.end {
-                None => {}
-                Some(End::Orderly) => {
-                    self.syncer.finish();
-                    return Ok(());
-                }
-                Some(End::Killed) => {
-                    self.syncer.abandon();
-                    return Ok(());
-                }
+            if let Some(end) = self.end {
+                break end;
             }
+        };
+        match end {
+            End::Orderly => self.syncer.finish(),
+            End::Killed => self.syncer.abandon(),
         }
+        self.maker.end();
+        Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
@@ -198,7 +204,8 @@ impl<D: Disk> Driver<D> {
 
     fn next_deadline(&self) -> Option<Duration> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
-        [self.shard.next_deadline(), self.gathers.next_deadline(), lingering]
+        let maker = self.maker.next_deadline();
+        [self.shard.next_deadline(), self.gathers.next_deadline(), lingering, maker]
             .into_iter()
             .flatten()
             .min()
@@ -228,6 +235,7 @@ impl<D: Disk> Driver<D> {
         self.fire_timers();
         self.close_doomed();
         self.append();
+        self.make_ahead();
         self.write_dirty();
     }
 
@@ -267,6 +275,29 @@ impl<D: Disk> Driver<D> {
                 }
             }
         }
+    }
+
+    /// Has the next segment made when it is time for that.
+    fn make_ahead(&mut self) {
+        if self.maker.ready(self.now.elapsed)
+            && let Some(job) = self.shard.store_mut().segment_job()
+        {
+            self.maker.hand(job);
+        }
+    }
+
+    fn on_segment(&mut self, made: SegmentMade) {
+        match &made.result {
+            Ok(()) => self.maker.succeeded(),
+            Err(error) => {
+                let (number, again) = (self.around.number, self.maker.failed(self.now.elapsed));
+                log::error!(
+                    "shard {number}: the next segment of the log cannot be made: {error}; writes \
+                     are refused once the last one is full; tried again in {again:?}"
+                );
+            }
+        }
+        self.shard.store_mut().on_segment(made);
     }
 
     /// Steps the shard and carries out what it wants.
@@ -318,6 +349,7 @@ impl<D: Disk> Driver<D> {
                 log::error!("shard {}: sync failed: {why}; it only reads now", self.around.number);
                 self.step(Event::SyncFailed(why));
             }
+            Completion::Segment(made) => self.on_segment(made),
             Completion::Client(socket, permit) => {
                 self.add(Connection::client(socket, permit));
             }

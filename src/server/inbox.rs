@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::metrics::Counters;
 use crate::ring::{MemberNumber, View};
 use crate::shard::event::{Gathered, Origin};
-use crate::storage::Batch;
+use crate::storage::{Batch, SegmentMade};
 use crate::wire::Frame;
 
 /// Requests from other drivers that may wait for this one.
@@ -30,6 +30,8 @@ pub(super) enum Completion {
     Synced(Batch),
     /// A sync failed.
     SyncFailed(String),
+    /// What came of a segment that was to be made.
+    Segment(SegmentMade),
     /// A shard's part of a status that was asked for at this driver.
     Gathered(Origin, Gathered),
     /// A client has shaken hands.

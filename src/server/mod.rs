@@ -6,8 +6,8 @@
 //!  UDP ──▶ control thread ── Control ──── views, routes ────┘──▶ dialler (rt) ─▶ drivers
 //! ```
 //!
-//! A [`Node`] is threads and tasks around pure machines: per shard a driver thread and a syncer
-//! thread, one control thread, and on the runtime's threads whatever shakes hands or dials.
+//! A [`Node`] is threads and tasks around pure machines: per shard a driver thread, a syncer thread
+//! and one that makes segments ahead, one control thread, and on the runtime's threads whatever shakes hands or dials.
 //!
 //! Invariant: a machine is touched by its own thread only; what passes between threads are events,
 //! through queues that are bounded, with room reserved for what completes something. Not here: what
@@ -27,6 +27,7 @@ mod house;
 mod inbox;
 mod lanes;
 mod links;
+mod maker;
 mod metrics;
 mod node;
 mod slab;

@@ -93,7 +93,8 @@ impl Node {
         };
         let id = state.id;
         let control = Control::new(control, state, rand::rng().random())?;
-        let prepared = prepare(&home)?;
+        let options = Options { segment_bytes: config.segment_bytes };
+        let prepared = prepare(&home, options)?;
 
         let (control_box, control_inbox) = control_box();
         let house = Arc::new(House {
@@ -256,10 +257,11 @@ impl Drop for Watch {
 }
 
 /// Opens the shards, all at once: each reads its whole log.
-fn prepare(home: &Home) -> Result<Vec<Prepared>, StartError> {
+fn prepare(home: &Home, options: Options) -> Result<Vec<Prepared>, StartError> {
     std::thread::scope(|scope| {
-        let opening: Vec<_> =
-            (0..home.shards).map(|shard| scope.spawn(move || prepare_one(home, shard))).collect();
+        let opening: Vec<_> = (0..home.shards)
+            .map(|shard| scope.spawn(move || prepare_one(home, shard, options)))
+            .collect();
         let opened = opening.into_iter().map(|thread| match thread.join() {
             Ok(prepared) => prepared,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -268,10 +270,10 @@ fn prepare(home: &Home) -> Result<Vec<Prepared>, StartError> {
     })
 }
 
-fn prepare_one(home: &Home, shard: u16) -> Result<Prepared, StartError> {
+fn prepare_one(home: &Home, shard: u16, options: Options) -> Result<Prepared, StartError> {
     let started = Instant::now();
     let disk = RealDisk::open(&home.shard(shard))?;
-    let opened = Store::open(disk, Options::default());
+    let opened = Store::open(disk, options);
     let (store, opened) = opened.map_err(|why| StartError::Store { shard, why })?;
     log::info!(
         "shard {shard}: {} keys, {} batches read in {:?}, {} bytes of a torn tail cut",

@@ -214,6 +214,7 @@ fn another_may_do(code: FailureCode) -> bool {
         FailureCode::NotReady
         | FailureCode::Overloaded
         | FailureCode::ReadOnly
+        | FailureCode::DiskFull
         | FailureCode::Damaged => true,
         FailureCode::Refused
         | FailureCode::BadContext

@@ -137,7 +137,7 @@ impl<D: Disk> Shard<D> {
     /// A coordinator asks this node to keep a delta for an owner that is away.
     pub(super) fn on_keep_hint(&mut self, from: MemberNumber, head: Head, hint: KeepHint) {
         let KeepHint { owed_to, key, delta } = hint;
-        if let Some(decline) = self.may_not_keep(head.slot, owed_to, hint_bytes(&key, &delta)) {
+        if let Some(decline) = self.may_not_keep(head.slot, owed_to, &key, &delta) {
             return self.send(from, head, Message::Declined(decline));
         }
         if holds(Rule::HintIsNoCopy) {
@@ -149,18 +149,22 @@ impl<D: Disk> Shard<D> {
         self.deliver_to(owed_to);
     }
 
-    fn may_not_keep(&self, slot: Slot, owed_to: MemberNumber, bytes: u64) -> Option<Decline> {
+    fn may_not_keep(
+        &self,
+        slot: Slot,
+        owed_to: MemberNumber,
+        key: &Key,
+        delta: &Delta<Value>,
+    ) -> Option<Decline> {
         let mine = |view: &View| !view.owns(slot) && view.ring.row(slot).contains(&owed_to);
         if !self.view.as_ref().is_some_and(mine) {
             Some(Decline::NotMine)
-        } else if self.store.poisoned().is_some() {
-            Some(Decline::ReadOnly)
-        } else if self.hints.bytes + bytes > self.config.hint_bytes_max
+        } else if self.hints.bytes + hint_bytes(key, delta) > self.config.hint_bytes_max
             || self.unsynced.len() >= self.config.unsynced_max
         {
             Some(Decline::Overloaded)
         } else {
-            None
+            self.disk_declines(key, delta)
         }
     }
 

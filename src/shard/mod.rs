@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `put`, `get`, `forward` | coordinating requests; sending them on to an owner |
 //! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
-//! | `copy`, `tally` | the own copy, and what is known of it without walking it |
+//! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
 //! | `gather`, `inspect` | questions that take all members |
 
@@ -31,6 +31,7 @@ mod quorum;
 mod repair;
 mod reply;
 mod requests;
+mod room;
 mod sync;
 mod tally;
 mod unsynced;

@@ -262,7 +262,7 @@ impl<D: Disk> Shard<D> {
             && page.deletes.iter().all(|(_, key)| listed.contains(key))
             && in_order
             && page.began.is_within(&page.clock)
-            && self.store.poisoned().is_none()
+            && self.disk_takes_pages()
             && (left_out_known || !holds(Rule::AnswerNonce))
     }
 

@@ -124,19 +124,15 @@ impl<D: Disk> Shard<D> {
                 limits.writer_bytes_max
             ));
         }
-        if let Some(why) = self.store.poisoned() {
-            return Err(Failure::new(
-                FailureCode::ReadOnly,
-                format!(
-                    "this node only reads until it is restarted, because its disk failed: {why}; \
-                     nothing was written; write through another node"
-                ),
-            ));
-        }
+        // Without a copy of its own it keeps a hint for each owner.
+        let owner = view.owns(token.slot());
+        let records = if owner { 1 } else { view.ring.row(token.slot()).len() as u64 };
+        let bytes = (put.key.as_bytes().len() + size(put)) as u64;
+        self.check_disk(records * bytes, put.value.is_some())?;
         let needed = self.needed_for_put(view, token, put)?;
         let seen = self.basis(view, token, put)?;
         self.check_siblings(view, token, put, &seen)?;
-        if !view.owns(token.slot()) {
+        if !owner {
             self.check_hint_room(view.ring.row(token.slot()).len(), put)?;
         }
         Ok(Plan { token, needed, seen })

@@ -38,7 +38,7 @@ impl<D: Disk> Shard<D> {
     /// A member sends a delta: a write, a repair, or a hint that it kept.
     pub(super) fn on_store(&mut self, from: MemberNumber, head: Head, store: Store) {
         let Store { key, delta, reason } = store;
-        if let Some(decline) = self.may_not_store(head) {
+        if let Some(decline) = self.may_not_store(head, &key, &delta) {
             return self.send(from, head, Message::Declined(decline));
         }
         match reason {
@@ -51,15 +51,13 @@ impl<D: Disk> Shard<D> {
         self.when_synced(Due::Stored(from, head));
     }
 
-    fn may_not_store(&self, head: Head) -> Option<Decline> {
+    fn may_not_store(&self, head: Head, key: &Key, delta: &Delta<Value>) -> Option<Decline> {
         if !self.view.as_ref().is_some_and(|view| view.owns(head.slot)) {
             Some(Decline::NotMine)
-        } else if self.store.poisoned().is_some() {
-            Some(Decline::ReadOnly)
         } else if self.unsynced.len() >= self.config.unsynced_max {
             Some(Decline::Overloaded)
         } else {
-            None
+            self.disk_declines(key, delta)
         }
     }
 
@@ -98,7 +96,7 @@ impl<D: Disk> Shard<D> {
             for delta in self.repairs(&joined, &seen, &values) {
                 self.metrics.repairs += 1;
                 if self.is_me(member) {
-                    if self.store.poisoned().is_none() {
+                    if self.disk_declines(&key, &delta).is_none() {
                         self.apply(token.slot(), &key, delta);
                     }
                 } else {

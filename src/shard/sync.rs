@@ -144,7 +144,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.arm_sync();
-        if self.store.poisoned().is_some() {
+        if !self.disk_takes_pages() {
             return;
         }
         self.strip_some();
@@ -332,7 +332,7 @@ impl<D: Disk> Shard<D> {
         while self.sync.under_way.len() < self.config.asks_max {
             let Some((slot, peer)) = self.sync.queue.pop_first() else { return };
             let up = self.view.as_ref().is_some_and(|view| view.is_up(peer));
-            if !up || self.store.poisoned().is_some() {
+            if !up || !self.disk_takes_pages() {
                 continue;
             }
             self.sync.under_way.insert(slot);

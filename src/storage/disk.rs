@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -36,14 +36,19 @@ pub enum DiskRead {
 pub trait Disk {
     /// What the syncer is handed to make a file's contents durable, from another thread.
     type Sync: SyncHandle;
+    /// What another thread is handed to make a file.
+    type Make: MakeHandle;
 
     /// The names of all files, in any order.
     fn list(&mut self) -> io::Result<Vec<FileName>>;
     /// A file's length in bytes.
     fn len(&mut self, name: &str) -> io::Result<u64>;
-    /// Makes a file of `len` zero bytes, durable with its directory entry when this returns. It must
-    /// not exist. After an error it does not.
-    fn create(&mut self, name: &str, len: u64) -> io::Result<()>;
+    /// What to hand another thread that is to make a file of `len` zero bytes.
+    fn make_handle(&mut self, name: &str, len: u64) -> Self::Make;
+    /// Makes such a file now; waits while another thread is making one.
+    fn create(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.make_handle(name, len).make()
+    }
     /// Overwrites bytes. Durable only after a sync.
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Reads exactly `len` bytes.
@@ -61,6 +66,13 @@ pub trait SyncHandle: Send + 'static {
     /// Whether syncing this handle makes syncing `earlier` needless: it is of the same file, and was
     /// made later.
     fn covers(&self, earlier: &Self) -> bool;
+}
+
+/// Makes one file of zeros. Used ahead of need, so that the shard's thread does not wait for it.
+pub trait MakeHandle: Send + 'static {
+    /// Makes the file, durable with its directory entry when this returns. It must not exist. After an
+    /// error it does not, unless the error is [`ErrorKind::AlreadyExists`].
+    fn make(&self) -> io::Result<()>;
 }
 
 const LOCK_FILE: &str = "lock";
@@ -99,6 +111,8 @@ struct Directory {
     path: PathBuf,
     /// The lock goes when this is closed, also when the process is killed.
     _lock: Arc<File>,
+    /// Held while a segment is made: at most one thread makes one at a time.
+    making: Arc<Mutex<()>>,
 }
 
 impl Directory {
@@ -115,7 +129,8 @@ impl Directory {
             }
             Err(TryLockError::Error(why)) => return Err(failed(why)),
         }
-        let directory = Directory { path: path.to_owned(), _lock: Arc::new(lock) };
+        let directory =
+            Directory { path: path.to_owned(), _lock: Arc::new(lock), making: Arc::default() };
         directory.remove_unfinished().map_err(failed)?;
         Ok(directory)
     }
@@ -190,6 +205,14 @@ pub struct RealDisk {
 #[derive(Debug)]
 pub struct RealSync(Arc<File>);
 
+/// Fills one file with zeros, and syncs it and its name.
+#[derive(Debug)]
+pub struct RealMake {
+    directory: Directory,
+    name: FileName,
+    len: u64,
+}
+
 impl RealDisk {
     /// Takes a directory for this process alone; makes it if it is not there.
     pub fn open(dir: &Path) -> Result<Self, DirectoryError> {
@@ -213,6 +236,7 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     type Sync = RealSync;
+    type Make = RealMake;
 
     fn list(&mut self) -> io::Result<Vec<FileName>> {
         self.directory.names()
@@ -222,25 +246,8 @@ impl Disk for RealDisk {
         Ok(self.file(name)?.metadata()?.len())
     }
 
-    fn create(&mut self, name: &str, len: u64) -> io::Result<()> {
-        if self.directory.path.join(name).try_exists()? {
-            return Err(io::Error::new(
-                ErrorKind::AlreadyExists,
-                format!("there is a file {name}"),
-            ));
-        }
-        // Zeros are written, not promised: a sync into blocks that were never written is slower.
-        let file = self.directory.place(name, |file| {
-            let mut left = len;
-            while left > 0 {
-                let step = left.min(ZEROS.len() as u64);
-                file.write_all(&ZEROS[..step as usize])?;
-                left -= step;
-            }
-            Ok(())
-        })?;
-        self.files.insert(name.to_owned(), Arc::new(file));
-        Ok(())
+    fn make_handle(&mut self, name: &str, len: u64) -> RealMake {
+        RealMake { directory: self.directory.clone(), name: name.to_owned(), len }
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -269,6 +276,27 @@ impl SyncHandle for RealSync {
 
     fn covers(&self, earlier: &Self) -> bool {
         Arc::ptr_eq(&self.0, &earlier.0)
+    }
+}
+
+impl MakeHandle for RealMake {
+    fn make(&self) -> io::Result<()> {
+        let _one_at_a_time = self.directory.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.directory.path.join(&self.name).try_exists()? {
+            let why = format!("there is a file {}", self.name);
+            return Err(io::Error::new(ErrorKind::AlreadyExists, why));
+        }
+        // Zeros are written, not promised: a sync into blocks that were never written is slower.
+        self.directory.place(&self.name, |file| {
+            let mut left = self.len;
+            while left > 0 {
+                let step = left.min(ZEROS.len() as u64);
+                file.write_all(&ZEROS[..step as usize])?;
+                left -= step;
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 }
 

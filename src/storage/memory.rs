@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Disk, DiskRead, FileName, SyncHandle, Ticket};
+use super::{Disk, DiskRead, FileName, MakeHandle, SyncHandle, Ticket};
 
 /// What a disk writes wholly or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -47,6 +47,14 @@ pub struct MemorySync {
     file: FileName,
     /// Writes before this number are meant.
     before: u64,
+}
+
+/// Makes one file of zeros.
+#[derive(Debug)]
+pub struct MemoryMake {
+    shared: Arc<Mutex<Shared>>,
+    file: FileName,
+    len: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -300,6 +308,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Disk for MemoryDisk {
     type Sync = MemorySync;
+    type Make = MemoryMake;
 
     fn list(&mut self) -> io::Result<Vec<FileName>> {
         let mut shared = self.shared();
@@ -313,23 +322,8 @@ impl Disk for MemoryDisk {
         Ok(shared.file(name)?.seen.len() as u64)
     }
 
-    fn create(&mut self, name: &str, len: u64) -> io::Result<()> {
-        let mut shared = self.shared();
-        shared.call()?;
-        if shared.files.contains_key(name) {
-            return Err(io::Error::new(
-                ErrorKind::AlreadyExists,
-                format!("there is a file {name}"),
-            ));
-        }
-        let used: u64 = shared.files.values().map(|file| file.seen.len() as u64).sum();
-        if shared.capacity.is_some_and(|capacity| used.saturating_add(len) > capacity) {
-            return Err(io::Error::new(ErrorKind::StorageFull, "no space left on the disk"));
-        }
-        let zeros = || vec![0; len as usize];
-        let file = File { seen: zeros(), durable: zeros(), unsynced: Vec::new() };
-        shared.files.insert(name.to_owned(), file);
-        Ok(())
+    fn make_handle(&mut self, name: &str, len: u64) -> MemoryMake {
+        MemoryMake { shared: Arc::clone(&self.shared), file: name.to_owned(), len }
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -364,6 +358,25 @@ impl Disk for MemoryDisk {
     fn sync_handle(&mut self, name: &str) -> io::Result<MemorySync> {
         let before = self.shared().writes;
         Ok(MemorySync { shared: Arc::clone(&self.shared), file: name.to_owned(), before })
+    }
+}
+
+impl MakeHandle for MemoryMake {
+    fn make(&self) -> io::Result<()> {
+        let mut shared = lock(&self.shared);
+        shared.call()?;
+        if shared.files.contains_key(&self.file) {
+            let why = format!("there is a file {}", self.file);
+            return Err(io::Error::new(ErrorKind::AlreadyExists, why));
+        }
+        let used: u64 = shared.files.values().map(|file| file.seen.len() as u64).sum();
+        if shared.capacity.is_some_and(|capacity| used.saturating_add(self.len) > capacity) {
+            return Err(io::Error::new(ErrorKind::StorageFull, "no space left on the disk"));
+        }
+        let zeros = || vec![0; self.len as usize];
+        let file = File { seen: zeros(), durable: zeros(), unsynced: Vec::new() };
+        shared.files.insert(self.file.clone(), file);
+        Ok(())
     }
 }
 

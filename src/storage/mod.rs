@@ -24,11 +24,12 @@ mod staging;
 mod store;
 
 pub use disk::{
-    DirectoryError, Disk, DiskRead, FileName, Notes, RealDisk, RealSync, SyncHandle, Ticket,
+    DirectoryError, Disk, DiskRead, FileName, MakeHandle, Notes, RealDisk, RealMake, RealSync,
+    SyncHandle, Ticket,
 };
 pub use dump::dump;
-pub use memory::{Fault, MemoryDisk, MemorySync};
+pub use memory::{Fault, MemoryDisk, MemoryMake, MemorySync};
 pub use store::{
-    Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, Store, StoreError,
-    SyncJob,
+    Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, SegmentJob,
+    SegmentMade, Store, StoreError, SyncJob,
 };

@@ -10,6 +10,7 @@
 //! Not here: what is inside a batch (`batch`, `record`), and reading a log back (`recover`).
 
 use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
 
 use super::{Batch, Disk, FileName, StoreError};
 
@@ -36,6 +37,8 @@ pub(super) struct SegmentFile {
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     files: Vec<SegmentFile>,
+    /// How long the next one is going to be, once that is settled: whoever makes it, it is as long.
+    next_len: Option<u32>,
     /// Segments with batches that are not known to be synced, and the last such batch in each.
     dirty: VecDeque<(u32, Batch)>,
 }
@@ -59,7 +62,7 @@ impl Segments {
             })?;
             files.push(SegmentFile { name, len });
         }
-        Ok(Segments { files, dirty: VecDeque::new() })
+        Ok(Segments { files, next_len: None, dirty: VecDeque::new() })
     }
 
     pub(super) fn count(&self) -> u32 {
@@ -70,11 +73,33 @@ impl Segments {
         self.files.get((segment as usize).checked_sub(1)?)
     }
 
-    /// Makes the next segment.
-    pub(super) fn create<D: Disk>(&mut self, disk: &mut D, len: u32) -> std::io::Result<()> {
-        let name = file_name(self.count() + 1);
-        disk.create(&name, u64::from(len))?;
+    /// How many bytes a segment has or is going to have. `None` while that is open.
+    pub(super) fn room(&self, segment: u32) -> Option<u32> {
+        let made = self.get(segment).map(|file| file.len);
+        made.or_else(|| self.next_len.filter(|_| segment == self.count() + 1))
+    }
+
+    /// Settles how long the next segment is going to be, unless that is settled, and names it.
+    pub(super) fn next(&mut self, len: u32) -> (FileName, u32) {
+        (file_name(self.count() + 1), *self.next_len.get_or_insert(len))
+    }
+
+    /// The next segment is made.
+    pub(super) fn made(&mut self) {
+        let (name, len) = self.next(0);
+        assert!(len > 0, "a segment's length is settled before it is made");
         self.files.push(SegmentFile { name, len });
+        self.next_len = None;
+    }
+
+    /// Makes the next segment now, or finds that another thread has made it meanwhile.
+    pub(super) fn create<D: Disk>(&mut self, disk: &mut D, len: u32) -> io::Result<()> {
+        let (name, len) = self.next(len);
+        match disk.create(&name, u64::from(len)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if disk.len(&name)? != u64::from(len) => return Err(error),
+            Ok(()) | Err(_) => self.made(),
+        }
         Ok(())
     }
 
@@ -95,7 +120,7 @@ impl Segments {
 
     /// What must be synced to make all that was written durable. Every segment with a batch in doubt
     /// is named each time, so that a syncer may skip all jobs but the newest.
-    pub(super) fn sync_handles<D: Disk>(&self, disk: &mut D) -> std::io::Result<Vec<D::Sync>> {
+    pub(super) fn sync_handles<D: Disk>(&self, disk: &mut D) -> io::Result<Vec<D::Sync>> {
         let names = self.dirty.iter().filter_map(|(segment, _)| self.get(*segment));
         names.map(|file| disk.sync_handle(&file.name)).collect()
     }

@@ -87,13 +87,10 @@ impl Staging {
     pub(super) fn add(&mut self, segments: &Segments, write: impl FnOnce(Scribe<'_>)) -> &[Place] {
         let mut start = self.open.bytes.len();
         write(Scribe::new(&mut self.open.bytes, &mut self.spots));
-        let room = match segments.get(self.open.segment) {
-            Some(file) => file.len,
-            None => self.segment_bytes,
-        };
+        let room = segments.room(self.open.segment).unwrap_or(self.segment_bytes);
         // A record that is alone at the start of a segment not made yet gets a segment of its size.
         let alone = self.open.records == 0 && self.open.offset == 0;
-        let may_grow = alone && segments.get(self.open.segment).is_none();
+        let may_grow = alone && segments.room(self.open.segment).is_none();
         if self.open.end() > room as usize && !may_grow {
             start = self.move_last_record(start);
         }
@@ -109,7 +106,7 @@ impl Staging {
 
     /// Begins a batch in the next segment unless `bytes` more fit into the open one where it is.
     pub(super) fn keep_together(&mut self, segments: &Segments, bytes: u64) {
-        let room = segments.get(self.open.segment).map_or(self.segment_bytes, |file| file.len);
+        let room = segments.room(self.open.segment).unwrap_or(self.segment_bytes);
         let fits = (self.open.end() + ALIGNMENT) as u64 + bytes <= u64::from(room);
         let helps = (HEADER_BYTES + ALIGNMENT) as u64 + bytes <= u64::from(self.segment_bytes);
         if !fits && helps {
@@ -146,14 +143,47 @@ impl Staging {
         !self.sealed.is_empty()
     }
 
+    /// The last segment that a closed batch goes to; 0 without one.
+    pub(super) fn last_closed(&self) -> u32 {
+        self.sealed.last().map_or(0, |staged| staged.segment)
+    }
+
     /// The closed batches, oldest first.
     pub(super) fn closed_mut(&mut self) -> impl Iterator<Item = &mut Staged> {
         self.sealed.iter_mut()
     }
 
-    /// The closed batches are written. Their largest buffer is used again.
-    pub(super) fn written(&mut self) {
-        let buffers = self.sealed.drain(..).map(|staged| staged.bytes);
+    /// How long a segment that is not made yet must be to hold what is staged for it.
+    pub(super) fn len_of(&self, segment: u32) -> u32 {
+        let staged = self.sealed.iter().chain([&self.open]).filter(|one| one.segment == segment);
+        let end = staged.map(Staged::end).max().unwrap_or(0);
+        self.segment_bytes.max(u32::try_from(end).expect("checked when it was staged"))
+    }
+
+    /// Whether it is time to have the next segment made: there is none after the one that is being
+    /// filled, and that one is half full.
+    pub(super) fn wants_segment(&self, segments: &Segments) -> bool {
+        let Some(file) = segments.get(self.open.segment) else { return true };
+        segments.get(self.open.segment + 1).is_none() && self.open.end() > file.len as usize / 2
+    }
+
+    /// Whether `bytes` more can be staged and then appended to segments that are made.
+    pub(super) fn fits(&self, segments: &Segments, bytes: u64) -> bool {
+        let Some(file) = segments.get(self.open.segment) else { return false };
+        let here = (self.open.end() + ALIGNMENT) as u64 + bytes <= u64::from(file.len);
+        let there = (HEADER_BYTES + ALIGNMENT) as u64 + bytes;
+        let next = segments.get(self.open.segment + 1);
+        here || next.is_some_and(|file| there <= u64::from(file.len))
+    }
+
+    /// Whether anything waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.open.records == 0
+    }
+
+    /// The first `count` closed batches are written. Their largest buffer is used again.
+    pub(super) fn written(&mut self, count: usize) {
+        let buffers = self.sealed.drain(..count).map(|staged| staged.bytes);
         let kept = buffers.filter(|bytes| bytes.capacity() <= BUFFER_KEPT_BYTES);
         if let Some(buffer) = kept.max_by_key(Vec::capacity) {
             let Staged { batch, segment, offset, records, .. } = self.open;

@@ -10,11 +10,14 @@ use super::record::{self, map_delta};
 use super::recover::{Recovered, recover};
 use super::segment::{Segments, file_name};
 use super::staging::Staging;
-use super::{Disk, DiskRead, FileName, Ticket};
+use super::{Disk, DiskRead, FileName, MakeHandle, Ticket};
 use crate::causality::{Delta, Dot, DotSet, Entry, Value};
 use crate::fields::Malformed;
 use crate::key::Key;
 use crate::ring::{Slot, Token};
+
+/// Room that is kept for deletes and the like when the disk is full.
+const RESERVE_BYTES: u64 = 1 << 20;
 
 /// The number of a batch, ascending for the life of the directory, from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +79,28 @@ pub struct SyncJob<S> {
     pub upto: Batch,
     /// All of these must be synced.
     pub handles: Vec<S>,
+}
+
+/// The next segment of a log, to be made on any thread.
+#[derive(Debug)]
+pub struct SegmentJob<M> {
+    number: u32,
+    handle: M,
+}
+
+impl<M: MakeHandle> SegmentJob<M> {
+    /// Makes it. Blocks until it is durable.
+    pub fn run(self) -> SegmentMade {
+        SegmentMade { number: self.number, result: self.handle.make() }
+    }
+}
+
+/// What came of a [`SegmentJob`].
+#[derive(Debug)]
+pub struct SegmentMade {
+    number: u32,
+    /// Why it could not be made. Nothing is left of it then.
+    pub result: io::Result<()>,
 }
 
 /// How the store is opened.
@@ -150,6 +175,10 @@ pub struct Store<D: Disk> {
     link: u32,
     synced: Batch,
     poisoned: Option<String>,
+    /// Whether the next segment is being made on another thread.
+    making: bool,
+    /// Why the next segment could not be made, when that was tried last.
+    full: Option<String>,
 }
 
 impl<D: Disk> Store<D> {
@@ -159,8 +188,18 @@ impl<D: Disk> Store<D> {
             recover(&mut disk)?;
         let segment_bytes = options.segment_bytes;
         let staging = Staging::new(Batch(last.0 + 1), segment, offset, segment_bytes);
-        let (synced, poisoned) = (last, None);
-        let store = Store { disk, index, segments, staging, segment_bytes, link, synced, poisoned };
+        let store = Store {
+            disk,
+            index,
+            segments,
+            staging,
+            segment_bytes,
+            link,
+            synced: last,
+            poisoned: None,
+            making: false,
+            full: None,
+        };
         Ok((store, Opened { batches: last.0, torn_bytes, took: Duration::ZERO }))
     }
 
@@ -340,7 +379,9 @@ impl<D: Disk> Store<D> {
     }
 
     /// Appends what is staged, each batch with one write: as one batch, or as several if it reaches
-    /// into another segment. `None` when there is nothing. On an error the store is poisoned.
+    /// into another segment. `None` when there is nothing, or no room on the disk: what there is no
+    /// room for stays staged ([`Store::unwritten`]), and is appended once there is. On an error the
+    /// store is poisoned.
     pub fn flush(&mut self) -> Result<Option<SyncJob<D::Sync>>, StoreError> {
         if let Some(why) = &self.poisoned {
             return Err(StoreError::Poisoned(why.clone()));
@@ -348,31 +389,85 @@ impl<D: Disk> Store<D> {
         if !self.staging.close() {
             return Ok(None);
         }
-        match self.append() {
-            Ok(job) => Ok(Some(job)),
-            Err(error) => {
-                self.poison(format!("appending to the log: {error}"));
-                Err(StoreError::Io(error))
-            }
-        }
+        self.append().map_err(|error| {
+            self.poison(format!("appending to the log: {error}"));
+            StoreError::Io(error)
+        })
     }
 
-    fn append(&mut self) -> io::Result<SyncJob<D::Sync>> {
-        let mut upto = self.synced;
-        for staged in self.staging.closed_mut() {
-            while self.segments.count() < staged.segment {
-                let needed = u32::try_from(staged.end()).expect("checked when it was staged");
-                self.segments.create(&mut self.disk, self.segment_bytes.max(needed))?;
+    fn append(&mut self) -> io::Result<Option<SyncJob<D::Sync>>> {
+        let (mut written, mut upto) = (0, self.synced);
+        let last = self.staging.last_closed();
+        for segment in self.segments.count() + 1..=last {
+            let len = self.staging.len_of(segment);
+            if self.full.is_some() {
+                break;
             }
+            // Whoever makes segments ahead was overtaken.
+            if let Err(error) = self.segments.create(&mut self.disk, len) {
+                self.full = Some(error.to_string());
+            }
+        }
+        for staged in self.staging.closed_mut() {
+            let Some(file) = self.segments.get(staged.segment) else { break };
             self.link = staged.seal(self.synced, self.link);
-            let file = self.segments.get(staged.segment).expect("it was made if it was missing");
             self.disk.write(&file.name, u64::from(staged.offset), &staged.bytes)?;
             self.segments.wrote(staged.segment, staged.batch);
             upto = staged.batch;
+            written += 1;
         }
+        if written == 0 {
+            return Ok(None);
+        }
+        self.staging.written(written);
         let handles = self.segments.sync_handles(&mut self.disk)?;
-        self.staging.written();
-        Ok(SyncJob { upto, handles })
+        Ok(Some(SyncJob { upto, handles }))
+    }
+
+    /// The next segment, when it is time to have it made; once, until [`Store::on_segment`] says what
+    /// came of it. Before it is needed, so that no append waits for it.
+    pub fn segment_job(&mut self) -> Option<SegmentJob<D::Make>> {
+        if self.making || self.poisoned.is_some() || !self.staging.wants_segment(&self.segments) {
+            return None;
+        }
+        self.making = true;
+        let number = self.segments.count() + 1;
+        let (name, len) = self.segments.next(self.staging.len_of(number));
+        Some(SegmentJob { number, handle: self.disk.make_handle(&name, u64::from(len)) })
+    }
+
+    /// What came of a segment to be made. After a failure the same one can be asked for again, and
+    /// until it is there the store takes only what fits into those it has.
+    pub fn on_segment(&mut self, made: SegmentMade) {
+        self.making = false;
+        if made.number <= self.segments.count() {
+            // An append could not wait for it, and made it.
+            return;
+        }
+        match made.result {
+            Ok(()) => {
+                self.segments.made();
+                self.full = None;
+            }
+            Err(error) => self.full = Some(error.to_string()),
+        }
+    }
+
+    /// Why there is no room for `bytes` more, if that is so. What is staged all the same waits until
+    /// there is.
+    pub fn full(&self, bytes: u64) -> Option<&str> {
+        self.full.as_deref().filter(|_| !self.staging.fits(&self.segments, bytes))
+    }
+
+    /// How many bytes [`Store::full`] should be asked for in addition by whoever stores new values, so
+    /// that there is room left for what takes little and frees much: deletes, hints delivered.
+    pub fn reserve(&self) -> u64 {
+        RESERVE_BYTES.min(u64::from(self.segment_bytes) / 8)
+    }
+
+    /// Whether anything is staged that is not appended.
+    pub fn unwritten(&self) -> bool {
+        !self.staging.is_empty()
     }
 
     /// The syncer says that all batches up to this one are durable.

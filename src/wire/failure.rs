@@ -21,6 +21,8 @@ pub enum FailureCode {
     TooManySiblings,
     /// The disk failed to sync; this node only reads until it is restarted.
     ReadOnly,
+    /// There is no space for the log to grow; this node takes writes again by itself once there is.
+    DiskFull,
     /// What is on the disk cannot be read.
     Damaged,
     /// The node has no ring yet, or is stopping.

@@ -241,6 +241,8 @@ pub enum Decline {
     Overloaded,
     /// The disk failed to sync: this node only reads until it is restarted.
     ReadOnly,
+    /// There is no space for the log to grow.
+    Full,
     /// This node does not own the slot.
     NotMine,
     /// What is on the disk cannot be read.

@@ -76,29 +76,98 @@ fn what_is_kept_together_shares_a_batch() {
     assert_eq!(open(&disk).0.clock(slot), &clock);
 }
 
+/// Has the next segment made if it is time for that. Whether that worked.
+fn make_ahead(store: &mut Store<MemoryDisk>) -> bool {
+    let Some(job) = store.segment_job() else { return true };
+    assert!(store.segment_job().is_none(), "one at a time");
+    let made = job.run();
+    let worked = made.result.is_ok();
+    store.on_segment(made);
+    worked
+}
+
 #[test]
-fn a_full_disk_refuses_writes_and_goes_on_reading() {
+fn a_segment_made_ahead_is_never_waited_for() {
     let disk = MemoryDisk::new(0);
-    disk.set_capacity(3 * 4096);
     let (mut store, _) = open(&disk);
-    let mut writer = Writer::new(3, 900);
-    let refused = (0..100).find_map(|_| {
-        writer.change(&mut store);
-        store.flush().err()
-    });
-    let refused = refused.expect("the disk is full some time").to_string();
-    assert_eq!(refused, "disk: no space left on the disk");
-    assert_eq!(state(&mut store), writer.state, "all that was staged can be read");
-    let why = store.flush().expect_err("it stays refused").to_string();
-    assert!(why.contains("read-only") && why.contains("no space left"), "{why}");
+    let slot = Slot::new(1).expect("a slot");
+    assert!(make_ahead(&mut store));
+    for counter in 1..=600 {
+        store.stage_clock(slot, &DotSet::of(Dot::new(Actor::new(1, 1), counter)));
+        let before = disk.contents().len();
+        settle(&mut store);
+        assert_eq!(disk.contents().len(), before, "an append makes no file");
+        assert!(make_ahead(&mut store));
+    }
+    assert!(disk.contents().len() > 6, "segments were filled on the way");
+    let clock = store.clock(slot).clone();
     drop(store);
-    disk.heal();
+    assert_eq!(open(&disk).0.clock(slot), &clock);
+}
+
+#[test]
+fn a_full_disk_says_so_before_anything_is_staged_and_recovers_by_itself() {
+    let disk = MemoryDisk::new(0);
+    disk.set_capacity(3 * 4096 + 100);
+    let (mut store, _) = open(&disk);
+    let mut writer = Writer::new(3, 300);
+    let (mut tries, mut refused) = (0, None);
+    while refused.is_none() && tries < 200 {
+        make_ahead(&mut store);
+        refused = store.full(1000).map(str::to_owned);
+        if refused.is_none() {
+            writer.change(&mut store);
+        }
+        settle(&mut store);
+        assert!(!store.unwritten() && store.poisoned().is_none());
+        tries += 1;
+    }
+    assert_eq!(refused.as_deref(), Some("no space left on the disk"));
+    assert_eq!(state(&mut store), writer.state, "reads go on");
+    assert!(store.full(100).is_none(), "the rest of the last segment takes what is small");
+    assert!(!make_ahead(&mut store), "tried again, in vain");
+    drop(store);
     let (mut store, batches) = open(&disk);
-    assert_eq!(state(&mut store), writer.at[&batches]);
+    assert_eq!(state(&mut store), writer.at[&batches], "a full disk is opened and read");
+    disk.heal();
+    assert!(make_ahead(&mut store) && store.full(1000).is_none(), "nobody restarted it");
     writer.resume(batches);
-    writer.change(&mut store);
+    (0..20).for_each(|_| writer.change(&mut store));
     settle(&mut store);
     assert_eq!(state(&mut store), writer.state);
+}
+
+#[test]
+fn what_was_staged_without_room_waits_for_it_and_is_written_then() {
+    let disk = MemoryDisk::new(0);
+    disk.set_capacity(2 * 4096 + 100);
+    let (mut store, _) = open(&disk);
+    let mut writer = Writer::new(4, 900);
+    let mut appended = 0;
+    for _ in 0..60 {
+        // Nobody asks whether there is room.
+        writer.change(&mut store);
+        make_ahead(&mut store);
+        let last = store.open_batch().0;
+        settle(&mut store);
+        if !store.unwritten() {
+            appended = last;
+        }
+        assert_eq!(store.poisoned(), None, "nothing of it was written, so nothing is in doubt");
+    }
+    assert!(store.unwritten() && store.full(0).is_some());
+    assert!(store.synced().0 >= appended && appended > 3);
+    assert_eq!(state(&mut store), writer.state, "all that was staged can be read");
+    let killed = disk.copy(1);
+    let (mut reopened, batches) = open(&killed);
+    assert_eq!(state(&mut reopened), writer.at[&batches], "what waited is gone, in order");
+    disk.heal();
+    assert!(make_ahead(&mut store));
+    settle(&mut store);
+    assert!(!store.unwritten());
+    assert_eq!(state(&mut store), writer.state);
+    drop(store);
+    assert_eq!(state(&mut open(&disk).0), writer.state);
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn request() -> impl Strategy<Value = Message> {
         Just(FailureCode::Overloaded),
         Just(FailureCode::TooManySiblings),
         Just(FailureCode::ReadOnly),
+        Just(FailureCode::DiskFull),
         Just(FailureCode::Damaged),
         Just(FailureCode::NotReady),
     ];
@@ -172,6 +173,7 @@ fn copy() -> impl Strategy<Value = Message> {
     let decline = prop_oneof![
         Just(Decline::Overloaded),
         Just(Decline::ReadOnly),
+        Just(Decline::Full),
         Just(Decline::NotMine),
         Just(Decline::Damaged),
     ];

@@ -21,6 +21,8 @@ use crate::wire::{Answer, MemberLine, Question};
 
 /// How long the nodes may take to notice.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Small, so that many nodes start at once on any disk.
+const SEGMENT_BYTES: u32 = 8 << 20;
 /// Attempts at removing what running nodes still write to.
 const REMOVALS: usize = 5;
 /// How often they are asked.
@@ -139,6 +141,7 @@ impl Nodes {
             seeds,
             name: Some(seat.name.clone()),
             shards: Some(1),
+            segment_bytes: SEGMENT_BYTES,
             links: self.links.clone(),
             ..NodeConfig::new(self.directory.0.join(&seat.name))
         })?);

@@ -57,7 +57,7 @@ impl Body for KeepHint {
 
 /// | field | form |
 /// |---|---|
-/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged |
+/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged, 4 full |
 impl Body for Decline {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_byte(match self {
@@ -65,6 +65,7 @@ impl Body for Decline {
             Decline::ReadOnly => 1,
             Decline::NotMine => 2,
             Decline::Damaged => 3,
+            Decline::Full => 4,
         });
     }
 
@@ -74,6 +75,7 @@ impl Body for Decline {
             1 => Ok(Decline::ReadOnly),
             2 => Ok(Decline::NotMine),
             3 => Ok(Decline::Damaged),
+            4 => Ok(Decline::Full),
             _ => Err(Malformed("a reason to decline that is none")),
         }
     }

@@ -382,7 +382,8 @@ impl World {
                         let line = self.history.describe(op);
                         self.violate("refusal", format!("{line}: {}", failure.message));
                     }
-                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | NotReady => {}
+                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | DiskFull | NotReady => {
+                    }
                 }
                 self.ended(op, Outcome::Failed);
             }

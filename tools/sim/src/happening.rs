@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringdove::ring::MemberNumber;
 use ringdove::shard::Origin;
-use ringdove::storage::{Batch, MemorySync, Ticket};
+use ringdove::storage::{Batch, MemoryMake, MemorySync, SegmentJob, Ticket};
 use ringdove::wire::{Frame, Message};
 
 use crate::history::OpId;
@@ -37,6 +37,8 @@ pub(crate) enum Happening {
     Read { node: usize, start: u64, shard: usize, ticket: Ticket, result: Result<Vec<u8>, String> },
     /// A node looks who is there.
     Detect { node: usize },
+    /// The next segment of a shard's log is made, if the disk lets it.
+    Segment { node: usize, start: u64, shard: usize, job: SegmentJob<MemoryMake> },
     /// A node hears that its lane to a member broke.
     LaneLost { node: usize, start: u64, member: MemberNumber },
     /// Something goes wrong, or is mended.
@@ -67,6 +69,7 @@ impl Happening {
             | Happening::Flush { node, start, .. }
             | Happening::Synced { node, start, .. }
             | Happening::Read { node, start, .. }
+            | Happening::Segment { node, start, .. }
             | Happening::LaneLost { node, start, .. } => Some((*node, Some(*start))),
             Happening::Reply { .. }
             | Happening::GiveUp { .. }

@@ -10,7 +10,10 @@ use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
 use ringdove::rules::Rule;
 use ringdove::shard::Event;
-use ringdove::storage::{Batch, Fault, HintHead, MemorySync, Options, SyncHandle, Ticket};
+use ringdove::storage::{
+    Batch, Fault, HintHead, MemoryMake, MemorySync, Options, SegmentJob, StoreError, SyncHandle,
+    SyncJob, Ticket,
+};
 use ringdove::wire::{Frame, Message};
 
 use crate::happening::Happening;
@@ -20,6 +23,9 @@ use crate::world::World;
 
 /// A shard asks for time no sooner than after this: a deadline in the past must not stop the clock.
 const TICK_MIN: Duration = Duration::from_micros(50);
+/// How long a segment takes to be made, and how long after a failure it is tried again.
+const SEGMENT_TAKES: Duration = Duration::from_millis(3);
+const SEGMENT_RETRY: Duration = Duration::from_secs(1);
 
 /// What could be seen of a key just before a write may have been minted.
 pub(crate) struct Glimpse {
@@ -60,6 +66,9 @@ impl World {
         let me = self.number(node);
         self.nodes[node].believes =
             others.into_iter().filter(|other| *other != me).map(|other| (other, false)).collect();
+        for shard in 0..self.nodes[node].disks.len() {
+            self.make_ahead(node, shard, SEGMENT_TAKES);
+        }
         self.publish_view(node);
     }
 
@@ -169,7 +178,20 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         let running = &mut process.shards[shard];
         running.flush_due = false;
-        match running.shard.flush() {
+        let flushed = running.shard.flush();
+        self.make_ahead(node, shard, SEGMENT_TAKES);
+        self.take_flushed(node, shard, flushed);
+    }
+
+    fn take_flushed(
+        &mut self,
+        node: usize,
+        shard: usize,
+        flushed: Result<Option<SyncJob<MemorySync>>, StoreError>,
+    ) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let running = &mut process.shards[shard];
+        match flushed {
             Ok(None) => {}
             Ok(Some(job)) => {
                 match &mut running.unsynced {
@@ -187,6 +209,30 @@ impl World {
                     self.step(node, shard, Event::SyncFailed(why.to_string()));
                 }
             }
+        }
+    }
+
+    /// Has a shard's next segment made when it is time for that.
+    fn make_ahead(&mut self, node: usize, shard: usize, wait: Duration) {
+        let slowdown = self.nodes[node].slowdown;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let start = process.start;
+        if let Some(job) = process.shards[shard].shard.store_mut().segment_job() {
+            self.plan_in(wait * slowdown, Happening::Segment { node, start, shard, job });
+        }
+    }
+
+    /// A segment is made, if the disk lets it; if not, it is tried again later.
+    pub(crate) fn segment_made(&mut self, node: usize, shard: usize, job: SegmentJob<MemoryMake>) {
+        let made = job.run();
+        let wait = if made.result.is_ok() { SEGMENT_TAKES } else { SEGMENT_RETRY };
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let store = process.shards[shard].shard.store_mut();
+        let waited_for = store.full(0).is_some();
+        store.on_segment(made);
+        self.make_ahead(node, shard, wait);
+        if waited_for {
+            self.flush(node, shard);
         }
     }
 

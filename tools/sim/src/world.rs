@@ -350,6 +350,7 @@ impl World {
             Happening::Read { node, shard, ticket, result, .. } => {
                 self.read_done(node, shard, ticket, result);
             }
+            Happening::Segment { node, shard, job, .. } => self.segment_made(node, shard, job),
             Happening::Detect { node } => self.detect(node),
             Happening::LaneLost { node, member, .. } => {
                 self.trace.line(self.now, || format!("n{} lost its lane to n{member}", node + 1));
