@@ -45,6 +45,7 @@ fn start_three(data: &Path, links: &Links) -> Result<Vec<Node>> {
             seeds: seeds.clone(),
             name: Some(name.to_owned()),
             links: links.clone(),
+            pages: Some(data.to_owned()),
             ..NodeConfig::new(data.join(name))
         })?);
     }

@@ -125,6 +125,7 @@ impl Cluster {
                 seeds: seeds.clone(),
                 shards: Some(1),
                 sync,
+                pages: Some(data.path().to_owned()),
                 ..NodeConfig::new(data.path().join(listen.port().to_string()))
             })
         };

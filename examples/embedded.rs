@@ -14,7 +14,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = tempfile::tempdir()?;
     // Without seeds a node is a cluster of its own. Port 0 takes any that is free.
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let node = Node::start(NodeConfig { listen: any_port, ..NodeConfig::new(data.path()) })?;
+    // The page belongs into memory; here it goes with the directory.
+    let pages = Some(data.path().to_owned());
+    let config = NodeConfig { listen: any_port, pages, ..NodeConfig::new(data.path().join("n")) };
+    let node = Node::start(config)?;
 
     rt::block_on(async {
         let client = Client::connect(&[node.addr().to_string()], ClientOptions::default()).await?;

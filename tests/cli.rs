@@ -73,6 +73,7 @@ fn fed(args: &[&str], input: &[u8]) -> Ended {
 /// A node in a process of its own.
 struct Peer {
     child: Child,
+    _pages: TempDir,
     lines: Receiver<String>,
     addr: String,
 }
@@ -92,7 +93,9 @@ impl Peer {
 
     /// One that may still wait for others.
     fn listening(args: &[&str]) -> Self {
-        let mut child = ringdove(args).spawn().expect("it runs");
+        let pages = tempfile::tempdir().expect("a temporary directory");
+        let mut child = ringdove(args);
+        let mut child = child.env("RINGDOVE_PAGES", pages.path()).spawn().expect("it runs");
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().expect("piped"));
         std::thread::spawn(move || {
@@ -102,7 +105,7 @@ impl Peer {
                 }
             }
         });
-        let mut peer = Peer { child, lines, addr: String::new() };
+        let mut peer = Peer { child, _pages: pages, lines, addr: String::new() };
         let listening = peer.says("listening on ");
         let words: Vec<&str> = listening.split([' ', ',']).collect();
         peer.addr = words[2].to_owned();

@@ -20,7 +20,7 @@ say() { printf '\n# %s\n' "$*"; }
 # start_peer 0|1|2: in the background, its log in a file of its own.
 start_peer() {
     "$RINGDOVE" start --name "${NAMES[$1]}" --listen "127.0.0.1:${PORT[$1]}" --seeds "$SEEDS" \
-        --data "$HOME_DIR/${NAMES[$1]}" >>"$HOME_DIR/${NAMES[$1]}.log" 2>&1 &
+        --data "$HOME_DIR/${NAMES[$1]}" --pages "$HOME_DIR" >>"$HOME_DIR/${NAMES[$1]}.log" 2>&1 &
     PIDS[$1]=$!
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub copies: u8,
     pub shards: Option<u16>,
     pub sync: SyncMode,
+    pub pages: Option<PathBuf>,
     pub limits: Limits,
 }
 
@@ -50,6 +51,7 @@ struct File {
     #[serde(default, deserialize_with = "shards")]
     shards: Option<u16>,
     sync: Option<SyncChoice>,
+    pages: Option<PathBuf>,
     #[serde(default)]
     limits: FileLimits,
 }
@@ -87,6 +89,7 @@ impl Settings {
                 SyncChoice::Interval => SyncMode::Interval(SYNC_INTERVAL),
                 SyncChoice::Os => SyncMode::Os,
             },
+            pages: args.pages.or(file.pages),
             limits: Limits {
                 requests: file.limits.requests.map_or(usual.requests, |most| most as usize),
                 request_bytes: file.limits.request_bytes.unwrap_or(usual.request_bytes),
@@ -165,6 +168,7 @@ mod tests {
             copies = 5
             shards = 4
             sync = "interval"
+            pages = "p"
             [limits]
             requests = 7
             request-bytes = 8
@@ -180,6 +184,7 @@ mod tests {
             copies: 5,
             shards: Some(4),
             sync: SyncMode::Interval(SYNC_INTERVAL),
+            pages: Some("p".into()),
             limits: Limits { requests: 7, request_bytes: 8, hint_bytes: 9 },
         };
         assert_eq!(settings(&[], file).expect("well formed"), told);

@@ -97,6 +97,7 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
         shards: settings.shards,
         sync: settings.sync,
         limits: settings.limits,
+        pages: settings.pages.clone(),
         links: Links::new(),
         ..NodeConfig::new(&settings.data)
     })
@@ -140,6 +141,12 @@ fn refused(error: &StartError, settings: &Settings) -> Trouble {
             Exit::Error,
             format!("check {}, or choose another directory with --data", settings.data.display()),
         ),
+        StartError::CopyInUse { .. } => {
+            (Exit::Error, "stop the other process, or start with an empty directory".to_owned())
+        }
+        StartError::Page { .. } => {
+            (Exit::Error, "name another directory with --pages, or leave it out".to_owned())
+        }
         StartError::Control(_) | StartError::Store { .. } => (
             Exit::Error,
             "put the directory back from a copy, or start with an empty one: a node that comes \

@@ -99,8 +99,7 @@ impl<D: Disk> Driver<D> {
     pub(super) fn reply(&mut self, origin: Origin, frame: Frame) {
         if origin.driver != self.around.number {
             self.around.counters.handoffs.one();
-            let other = &self.around.drivers[usize::from(origin.driver)];
-            return other.complete(Completion::Reply(origin, Box::new(frame)));
+            return self.outbox.push((origin.driver, Completion::Reply(origin, Box::new(frame))));
         }
         if origin.connection == GATHER {
             return self.gather_reply(origin, frame.message);

@@ -50,6 +50,11 @@ pub struct NodeConfig {
     /// The size of a segment of a log, in bytes. A shard takes up two of them before it has any data
     /// to speak of.
     pub segment_bytes: u32,
+    /// Where the page lies that tells a directory as it was left from an old copy of it. It must
+    /// not be copied or restored along with the directory; best a file system in memory. `None` for
+    /// `/dev/shm`, or for no page at all where there is none: then every start counts as one from an old
+    /// copy, which is safe and lets clocks grow.
+    pub pages: Option<PathBuf>,
     /// Which nodes of this process can hear which.
     pub links: Links,
 }
@@ -92,6 +97,7 @@ impl NodeConfig {
             sync: SyncMode::Always,
             limits: Limits::default(),
             segment_bytes: Options::default().segment_bytes,
+            pages: None,
             links: Links::new(),
         }
     }
@@ -106,6 +112,27 @@ pub enum StartError {
     /// The data directory, or a shard's in it, cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// Another process runs on a copy of the directory.
+    #[error(
+        "another process holds {page}, the page of the directory {dir}: it runs on a copy of it, or \
+         this is the copy; the two are one node and must not run side by side; stop the other one, or \
+         start with an empty directory, which gets its data from its peers"
+    )]
+    CopyInUse {
+        /// Which directory.
+        dir: PathBuf,
+        /// What the other process holds.
+        page: PathBuf,
+    },
+    /// The page outside the data directory cannot be read or written.
+    #[error("the page {page} cannot be kept: {why}; name another place for it with --pages")]
+    Page {
+        /// Where it should be.
+        page: PathBuf,
+        /// What the system said.
+        #[source]
+        why: io::Error,
+    },
     /// The notes in the data directory cannot be read or written.
     #[error("the data directory {dir} cannot be used: {why}")]
     Notes {

@@ -5,7 +5,8 @@
 //! syncer; write each socket that has something to write once. So the more there is to do, the more
 //! shares one append, one write and one sync (*request batch*).
 //!
-//! Invariant: only this thread touches the shard. Nothing in a round waits but the poll. Not here: what a
+//! Invariant: only this thread touches the shard. Nothing in a round waits but the poll. Nothing leaves
+//! before the append, and before the page says so: neither through a socket nor to another driver. Not here: what a
 //! frame does (`shard`), clients (`clients.rs`), members (`lanes.rs`), questions over several shards
 //! (`gather.rs`), handshakes (`accept.rs`).
 
@@ -29,7 +30,7 @@ use super::slab::Slab;
 use super::syncer::{SyncMode, Syncer};
 use crate::shard::event::{Effect, Event, Now};
 use crate::shard::{Shard, ShardConfig};
-use crate::storage::{Batch, Disk, SegmentMade, Store};
+use crate::storage::{Batch, Disk, LogEnd, Page, SegmentMade, Store};
 
 /// Reads of one connection in one round, so that the others have their turn.
 const READS_A_ROUND: usize = 4;
@@ -76,6 +77,8 @@ pub(super) struct Surroundings {
     pub(super) counters: Arc<Counters>,
     /// How far the shard's log is synced.
     pub(super) position: Arc<AtomicU64>,
+    /// Where it is told how far the shard's log goes, if anywhere.
+    pub(super) page: Option<Page>,
 }
 
 /// A poll of sockets, and what wakes it.
@@ -105,6 +108,10 @@ pub(super) struct Driver<D: Disk> {
     buffer: Vec<u8>,
     effects: Vec<Effect>,
     dirty: Vec<usize>,
+    /// What other drivers are to be told at the end of the round.
+    pub(super) outbox: Vec<(u16, Completion)>,
+    /// What the page says of this shard.
+    told_end: Option<LogEnd>,
     again: Vec<usize>,
     /// Connections to be closed, and why.
     doomed: Vec<(u64, &'static str)>,
@@ -146,6 +153,7 @@ impl<D: Disk> Driver<D> {
         let done = move |made| mailbox.complete(Completion::Segment(made));
         let maker = Maker::start(format!("segments-{}", around.number), done)?;
         let shards = config.shards;
+        let told_end = Some(store.end());
         Ok(Driver {
             shard: Shard::new(store, config),
             shards,
@@ -162,6 +170,8 @@ impl<D: Disk> Driver<D> {
             buffer: vec![0; BUFFER_BYTES],
             effects: Vec::new(),
             dirty: Vec::new(),
+            outbox: Vec::new(),
+            told_end,
             again: Vec::new(),
             doomed: Vec::new(),
             lingering: std::collections::VecDeque::new(),
@@ -177,7 +187,7 @@ impl<D: Disk> Driver<D> {
         self.make_ahead();
         let end = loop {
             self.wait(&mut events)?;
-            self.round(&events);
+            self.round(&events)?;
             if let Some(end) = self.end {
                 break end;
             }
@@ -211,7 +221,7 @@ impl<D: Disk> Driver<D> {
             .min()
     }
 
-    fn round(&mut self, events: &Events) {
+    fn round(&mut self, events: &Events) -> io::Result<()> {
         self.now = self.around.clock.now();
         for at in std::mem::take(&mut self.again) {
             if let Some(connection) = self.connections.get_mut(at) {
@@ -236,7 +246,12 @@ impl<D: Disk> Driver<D> {
         self.close_doomed();
         self.append();
         self.make_ahead();
+        self.tell_end()?;
+        for (driver, completion) in self.outbox.drain(..) {
+            self.around.drivers[usize::from(driver)].complete(completion);
+        }
         self.write_dirty();
+        Ok(())
     }
 
     fn fire_timers(&mut self) {
@@ -275,6 +290,23 @@ impl<D: Disk> Driver<D> {
                 }
             }
         }
+    }
+
+    /// Tells the page where the log ends, before anything of this round leaves: a dot that somebody else
+    /// may know is in the log, or the page says that it may not be. An error ends the driver, so that
+    /// nothing leaves.
+    fn tell_end(&mut self) -> io::Result<()> {
+        let store = self.shard.store();
+        let whole = !store.unwritten() && store.poisoned().is_none();
+        let end = whole.then(|| store.end());
+        if let Some(page) = &self.around.page
+            && end != self.told_end
+        {
+            let failed = |error| io::Error::other(format!("{}: {error}", page.path().display()));
+            page.ended(self.around.number, end).map_err(failed)?;
+            self.told_end = end;
+        }
+        Ok(())
     }
 
     /// Has the next segment made when it is time for that.
@@ -480,7 +512,9 @@ impl<D: Disk> Driver<D> {
             let Some(connection) = self.connections.get_mut(at) else { continue };
             connection.dirty = false;
             if let Err(error) = connection.write(&self.around.counters) {
-                self.close(at, &error.to_string());
+                // Closing it steps the shard, and what that wants must not leave in this round.
+                log::debug!("a connection cannot be written to: {error}");
+                self.doom(at, "it could not be written to");
                 continue;
             }
             if connection.closing && connection.unsent() == 0 && !connection.lingers {

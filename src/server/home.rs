@@ -8,6 +8,8 @@
 //! | `control.note` | [`ControlState::encode`] |
 //! | `shard-K/` | the log of shard K |
 //!
+//! Outside of it, in memory, lies its [`Page`].
+//!
 //! Invariant: the number of shards never changes, since a slot lies in shard `slot mod shards`; a
 //! life is on the synced disk before it is used. Not here: the logs (`storage`).
 
@@ -20,14 +22,16 @@ use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
 use super::config::StartError;
-use crate::causality::Actor;
 use crate::control::ControlState;
 use crate::pack::{pack, unpack};
-use crate::storage::Notes;
+use crate::storage::{Life, LogEnd, Notes, Page, PageError};
 
 const FORMAT: u16 = 1;
 const NODE: &str = "node";
 const CONTROL: &str = "control";
+/// Where pages are kept unless another place is named: in memory, gone with the boot.
+const PAGES: &str = "/dev/shm";
+const NO_PAGE: &str = "every start draws a new actor";
 
 /// What a directory says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +40,14 @@ struct NodeNote {
     format: u16,
     /// How many shards it has.
     shards: u16,
-    /// The random bits of the last start.
+    /// The random bits of the last start's actor.
     life: u64,
     /// How often it was started.
     starts: u64,
+    /// What tells this directory from all others but its copies; zeros in those made before there
+    /// were pages.
+    #[serde(default)]
+    directory: [u64; 2],
 }
 
 /// A data directory that this process alone uses.
@@ -49,19 +57,18 @@ pub(super) struct Home {
     path: PathBuf,
     /// How many shards it has.
     pub(super) shards: u16,
-    /// 48 random bits of this start, never seen before.
-    pub(super) life: u64,
+    note: NodeNote,
 }
 
 impl Home {
-    /// Takes a directory, makes it one if it is new, and begins a new life in it.
+    /// Takes a directory, and makes it one if it is new. Nothing may be served before
+    /// [`Home::begin`].
     pub(super) fn open(
         path: &Path,
         shards: Option<u16>,
     ) -> Result<(Self, ControlState), StartError> {
         let unreadable = |why: io::Error| StartError::Notes { dir: path.to_owned(), why };
         let notes = Notes::open(path)?;
-        let life = draw_life()?;
         let node = notes.load(NODE).map_err(unreadable)?;
         let control = notes.load(CONTROL).map_err(unreadable)?;
         let (mut note, state) = match (node, control) {
@@ -80,11 +87,68 @@ impl Home {
         {
             return Err(StartError::Shards { wanted, has: note.shards });
         }
-        note.life = life;
-        note.starts += 1;
-        notes.save(NODE, &encode_node(&note)).map_err(unreadable)?;
-        let home = Home { notes, path: path.to_owned(), shards: note.shards, life };
-        Ok((home, state))
+        if note.directory == [0, 0] {
+            note.directory = [draw()?, draw()?];
+            notes.save(NODE, &encode_node(&note)).map_err(unreadable)?;
+        }
+        Ok((Home { notes, path: path.to_owned(), shards: note.shards, note }, state))
+    }
+
+    /// Takes the directory's page, where it tells whether its past is whole. `None` when there is no
+    /// place for pages and none was asked for.
+    pub(super) fn page(&self, pages: Option<&Path>) -> Result<Option<Page>, StartError> {
+        let [high, low] = self.note.directory;
+        let directory = u128::from(high) << 64 | u128::from(low);
+        if let (Some(Ok(pages)), Ok(data)) =
+            (pages.map(Path::canonicalize), self.path.canonicalize())
+            && pages.starts_with(data)
+        {
+            let why = "it would be copied along with the data directory that it lies in";
+            return Err(StartError::Page { page: pages, why: io::Error::other(why) });
+        }
+        match Page::open(pages.unwrap_or(Path::new(PAGES)), directory) {
+            Ok(page) => Ok(Some(page)),
+            Err(PageError::InUse(page)) => {
+                Err(StartError::CopyInUse { dir: self.path.clone(), page })
+            }
+            Err(PageError::Io(page, why)) if pages.is_some() => Err(StartError::Page { page, why }),
+            Err(PageError::Io(page, why)) => {
+                log::info!("no page can be kept at {}: {why}; {NO_PAGE}", page.display());
+                Ok(None)
+            }
+        }
+    }
+
+    /// The life of the process before this one, if there was any.
+    pub(super) fn last_life(&self) -> Option<u64> {
+        (self.note.starts > 0).then_some(self.note.life)
+    }
+
+    /// Begins a life, durably: that of the process before if its page says where the logs end, or a
+    /// new one.
+    pub(super) fn begin(
+        &mut self,
+        page: Option<&mut Page>,
+        ends: &[LogEnd],
+    ) -> Result<u64, StartError> {
+        let unwritten = |why| StartError::Notes { dir: self.path.clone(), why };
+        let written = match &page {
+            None => None,
+            Some(page) => page.written(self.shards).map_err(|why| page_failed(page, why))?,
+        };
+        let drawn = draw()?;
+        let life = Life::after(self.last_life(), written.as_ref(), ends, || drawn);
+        match life {
+            Life::Kept(_) => log::info!("nothing written before is missing: the actor is kept"),
+            Life::Drawn(_) => log::info!("a new actor is drawn"),
+        }
+        self.note.life = life.life();
+        self.note.starts += 1;
+        self.notes.save(NODE, &encode_node(&self.note)).map_err(unwritten)?;
+        if let Some(page) = page {
+            page.begin(life.life(), ends).map_err(|why| page_failed(page, why))?;
+        }
+        Ok(life.life())
     }
 
     /// Makes a new directory's notes. The control state first: a directory with a node note is whole.
@@ -108,7 +172,7 @@ impl Home {
             }
         };
         let shards = shards.unwrap_or_else(default_shards);
-        Ok((NodeNote { format: FORMAT, shards, life: 0, starts: 0 }, state))
+        Ok((NodeNote { format: FORMAT, shards, life: 0, starts: 0, directory: [0, 0] }, state))
     }
 
     /// Replaces what the control machine wrote down, durably.
@@ -122,9 +186,12 @@ impl Home {
     }
 }
 
-fn draw_life() -> Result<u64, StartError> {
-    let bits = SysRng.try_next_u64().map_err(|error| StartError::Random(error.to_string()))?;
-    Ok(bits >> (u64::BITS - Actor::LIFE_BITS))
+fn draw() -> Result<u64, StartError> {
+    SysRng.try_next_u64().map_err(|error| StartError::Random(error.to_string()))
+}
+
+fn page_failed(page: &Page, why: io::Error) -> StartError {
+    StartError::Page { page: page.path().to_owned(), why }
 }
 
 /// One shard on small machines; on larger ones a power of two near a quarter of the cores.

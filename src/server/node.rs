@@ -28,7 +28,7 @@ use crate::control::{Control, ControlConfig};
 use crate::ring::NodeId;
 use crate::rt;
 use crate::shard::ShardConfig;
-use crate::storage::{Options, RealDisk, Store};
+use crate::storage::{LogEnd, Options, Page, RealDisk, Store};
 
 /// How long clients' requests may go on once the node is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -79,7 +79,8 @@ impl Node {
     /// Starts a node. Blocks while it reads its logs; when this returns it listens. It takes requests
     /// once it has a ring: at once on its own, or when all founders have been heard.
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
-        let (home, state) = Home::open(&config.data, config.shards)?;
+        let (mut home, state) = Home::open(&config.data, config.shards)?;
+        let mut page = home.page(config.pages.as_deref())?;
         let (tcp, udp, addr) = rt::block_on(listen(config.listen))?;
         let advertise = config.advertise.unwrap_or(addr);
         let name = config.name.clone().unwrap_or_else(|| advertise.to_string());
@@ -93,8 +94,11 @@ impl Node {
         };
         let id = state.id;
         let control = Control::new(control, state, rand::rng().random())?;
-        let options = Options { segment_bytes: config.segment_bytes };
+        let last_life = home.last_life();
+        let options = Options { segment_bytes: config.segment_bytes, last_life };
         let prepared = prepare(&home, options)?;
+        let ends: Vec<LogEnd> = prepared.iter().map(|one| one.store.end()).collect();
+        let life = home.begin(page.as_mut(), &ends)?;
 
         let (control_box, control_inbox) = control_box();
         let house = Arc::new(House {
@@ -113,7 +117,7 @@ impl Node {
         let positions = prepared.iter().map(|one| Arc::clone(&one.position)).collect();
         let clock = Clock::start();
         let (failing, failed) = async_channel::unbounded();
-        let drivers = drive(&house, &home, &config, clock, prepared, &failing)?;
+        let drivers = drive(&house, (life, page), &config, clock, prepared, &failing)?;
         let looped = ControlLoop {
             control,
             inbox: control_inbox,
@@ -292,7 +296,7 @@ fn prepare_one(home: &Home, shard: u16, options: Options) -> Result<Prepared, St
 /// Starts the drivers' threads.
 fn drive(
     house: &Arc<House>,
-    home: &Home,
+    (life, page): (u64, Option<Page>),
     config: &NodeConfig,
     clock: Clock,
     prepared: Vec<Prepared>,
@@ -309,11 +313,12 @@ fn drive(
             clock,
             counters: one.counters,
             position: one.position,
+            page: page.clone(),
         };
         let shard = ShardConfig {
             shard: number,
             shards: house.shards,
-            life: home.life,
+            life,
             seed: rand::rng().random(),
             requests_max: config.limits.requests,
             request_bytes_max: config.limits.request_bytes,

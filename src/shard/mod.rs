@@ -75,7 +75,7 @@ pub struct Shard<D: Disk> {
     rng: ChaCha8Rng,
     now: Now,
     view: Option<View>,
-    /// Dots minted in this life, by slot. A fresh actor starts at 0.
+    /// Dots minted in this life, by slot. A fresh actor starts at 0, one that is kept where it was.
     counters: BTreeMap<Slot, u64>,
     requests: Requests,
     unsynced: Unsynced,
@@ -101,7 +101,7 @@ impl<D: Disk> Shard<D> {
         Shard {
             now: Now::default(),
             view: None,
-            counters: BTreeMap::new(),
+            counters: store.minted_by(config.life),
             requests: Requests::new(rng.random()),
             unsynced: Unsynced::default(),
             loads: Loads::default(),

@@ -1,7 +1,7 @@
 //! The few things the store asks of a disk, and the real one.
 //!
 //! Invariant: all file access of the data plane goes through [`Disk`] and [`Notes`], and only this
-//! file does any. One process at a time uses a directory. What a call says is durable is so by
+//! file does any (but for the page that lies outside the directory, `page`). One process at a time uses a directory. What a call says is durable is so by
 //! fsync of the file and, where a name is new, of its directory.
 //! Not here: the simulator's disk, which loses, tears, delays and fails on purpose (`memory`).
 

@@ -17,6 +17,8 @@ mod disk;
 mod dump;
 mod index;
 mod memory;
+mod minted;
+mod page;
 mod record;
 mod recover;
 mod segment;
@@ -29,6 +31,7 @@ pub use disk::{
 };
 pub use dump::dump;
 pub use memory::{Fault, MemoryDisk, MemoryMake, MemorySync};
+pub use page::{Life, LogEnd, Page, PageError, Written};
 pub use store::{
     Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, SegmentJob,
     SegmentMade, Store, StoreError, SyncJob,

@@ -21,6 +21,7 @@ use std::ops::Range;
 
 use super::batch::{self, ALIGNMENT, Header, NoBatch};
 use super::index::Index;
+use super::minted::Minted;
 use super::record::{BadRecord, Record, Records, Stored, map_delta};
 use super::segment::Segments;
 use super::{Batch, Disk, HintHead, StoreError, SyncHandle};
@@ -41,13 +42,19 @@ pub(super) struct Recovered {
     pub(super) offset: u32,
     /// How many bytes of incomplete batches were cut off.
     pub(super) torn_bytes: u64,
+    /// What the process before minted.
+    pub(super) minted: Minted,
 }
 
 /// Reads, and mends the end.
-pub(super) fn recover<D: Disk>(disk: &mut D) -> Result<Recovered, StoreError> {
+pub(super) fn recover<D: Disk>(
+    disk: &mut D,
+    last_life: Option<u64>,
+) -> Result<Recovered, StoreError> {
     let segments = Segments::list(disk)?;
     let mut reading = Reading {
         index: Index::new(),
+        minted: Minted::of(last_life),
         last: Batch(0),
         link: 0,
         vouched: Batch(0),
@@ -73,8 +80,8 @@ pub(super) fn recover<D: Disk>(disk: &mut D) -> Result<Recovered, StoreError> {
     }
     mend(disk, &segments, &reading)?;
     let torn_bytes = reading.torn.iter().map(|torn| torn.bytes.len() as u64).sum();
-    let Reading { index, last, link, end: End { segment, offset, .. }, .. } = reading;
-    Ok(Recovered { index, segments, last, link, segment, offset, torn_bytes })
+    let Reading { index, minted, last, link, end: End { segment, offset, .. }, .. } = reading;
+    Ok(Recovered { index, segments, last, link, segment, offset, torn_bytes, minted })
 }
 
 /// What is said of a batch that is not there.
@@ -108,6 +115,7 @@ struct Extent {
 /// What is known after reading some of the segments.
 struct Reading {
     index: Index,
+    minted: Minted,
     last: Batch,
     link: u32,
     /// The highest batch that a header says is synced.
@@ -176,7 +184,10 @@ impl Reading {
         let mut records = 0;
         for record in Records::new(body, header.segment, first) {
             match record {
-                Ok(record) => apply(&mut self.index, record),
+                Ok(record) => {
+                    self.minted.note(&record);
+                    apply(&mut self.index, record);
+                }
                 Err(BadRecord::Malformed(why)) => {
                     let why = format!("batch {}: {why}", header.batch.0);
                     return Err(damaged(file, offset as usize, why));

@@ -1,11 +1,14 @@
 //! The store of one shard: stage, flush, sync, read, walk.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::index::Index;
+use super::minted::Minted;
+use super::page::LogEnd;
 use super::record::{self, map_delta};
 use super::recover::{Recovered, recover};
 use super::segment::{Segments, file_name};
@@ -108,11 +111,14 @@ pub struct SegmentMade {
 pub struct Options {
     /// The size of a segment, in bytes.
     pub segment_bytes: u32,
+    /// The life of the process that used the directory before, if it is known: what it minted is found
+    /// out, so that it can go on ([`Store::minted_by`]).
+    pub last_life: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 64 << 20 }
+        Options { segment_bytes: 64 << 20, last_life: None }
     }
 }
 
@@ -173,6 +179,9 @@ pub struct Store<D: Disk> {
     segment_bytes: u32,
     /// Of the last batch that was sealed.
     link: u32,
+    /// The last batch that was appended.
+    appended: Batch,
+    minted: Minted,
     synced: Batch,
     poisoned: Option<String>,
     /// Whether the next segment is being made on another thread.
@@ -184,8 +193,8 @@ pub struct Store<D: Disk> {
 impl<D: Disk> Store<D> {
     /// Opens a directory, new or used, and reads all of it. Cuts a torn tail; refuses damage.
     pub fn open(mut disk: D, options: Options) -> Result<(Self, Opened), StoreError> {
-        let Recovered { index, segments, last, link, segment, offset, torn_bytes } =
-            recover(&mut disk)?;
+        let Recovered { index, segments, last, link, segment, offset, torn_bytes, minted } =
+            recover(&mut disk, options.last_life)?;
         let segment_bytes = options.segment_bytes;
         let staging = Staging::new(Batch(last.0 + 1), segment, offset, segment_bytes);
         let store = Store {
@@ -195,6 +204,8 @@ impl<D: Disk> Store<D> {
             staging,
             segment_bytes,
             link,
+            appended: last,
+            minted,
             synced: last,
             poisoned: None,
             making: false,
@@ -312,6 +323,17 @@ impl<D: Disk> Store<D> {
         self.synced
     }
 
+    /// Where the log ends.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { batch: self.appended, link: self.link }
+    }
+
+    /// The highest counter that actors of this life had reached in each slot when the log was opened,
+    /// whether or not what they wrote is still there. Empty unless it is [`Options::last_life`].
+    pub fn minted_by(&self, life: u64) -> BTreeMap<Slot, u64> {
+        self.minted.by(life)
+    }
+
     /// Makes sure that what is staged next, up to `bytes` in the log, shares one batch. Without it, a
     /// record that does not fit into what is left of a segment opens another batch. More than a
     /// segment holds cannot be kept together.
@@ -413,7 +435,7 @@ impl<D: Disk> Store<D> {
             self.link = staged.seal(self.synced, self.link);
             self.disk.write(&file.name, u64::from(staged.offset), &staged.bytes)?;
             self.segments.wrote(staged.segment, staged.batch);
-            upto = staged.batch;
+            (upto, self.appended) = (staged.batch, staged.batch);
             written += 1;
         }
         if written == 0 {

@@ -11,7 +11,7 @@ use crate::oracle::{State, state};
 use crate::settle;
 
 /// Small, so that the fixture has two segments in one kilobyte each.
-const TINY: Options = Options { segment_bytes: 1024 };
+const TINY: Options = Options { segment_bytes: 1024, last_life: None };
 
 fn dot(member: u16, counter: u64) -> Dot {
     Dot::new(Actor::new(member, 0x51), counter)

@@ -8,11 +8,12 @@ mod oracle;
 use oracle::{Writer, state};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use ringdove::causality::{Actor, Dot, DotSet};
+use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry};
+use ringdove::key::Key;
 use ringdove::ring::Slot;
 use ringdove::storage::{MemoryDisk, Options, Place, ReadResult, Store, SyncHandle};
 
-const SMALL: Options = Options { segment_bytes: 4096 };
+const SMALL: Options = Options { segment_bytes: 4096, last_life: None };
 
 fn open(disk: &MemoryDisk) -> (Store<MemoryDisk>, u64) {
     let (store, opened) = Store::open(disk.clone(), SMALL).expect("it opens");
@@ -103,6 +104,31 @@ fn a_segment_made_ahead_is_never_waited_for() {
     let clock = store.clock(slot).clone();
     drop(store);
     assert_eq!(open(&disk).0.clock(slot), &clock);
+}
+
+#[test]
+fn a_kept_life_counts_above_all_that_it_ever_wrote() {
+    let disk = MemoryDisk::new(0);
+    let (mut store, _) = open(&disk);
+    let [slot, other] = [1, 2].map(|number| Slot::new(number).expect("a slot"));
+    let key = Key::new("default", b"k").expect("a key");
+    let (life, before) = (77, 76);
+    let dot = |life: u64, counter| Dot::new(Actor::new(3, life), counter);
+    store.stage_entry(slot, &key, &[dot(life, 5), dot(before, 9)], &[], Entry::default());
+    // Minted as a fallback: in no clock here, and delivered since.
+    let hint = store.stage_hint(4, other, &key, Delta::delete(dot(life, 8), DotSet::EMPTY));
+    store.stage_hint_done(hint);
+    settle(&mut store);
+    let end = store.end();
+    drop(store);
+    let options = Options { last_life: Some(life), ..SMALL };
+    let (mut store, _) = Store::open(disk.clone(), options).expect("it opens");
+    assert_eq!(store.end(), end, "opening changes nothing that a page says");
+    assert_eq!(store.minted_by(life), [(slot, 5), (other, 8)].into());
+    assert!(store.minted_by(before).is_empty(), "nobody may go on under another life");
+    store.stage_clock(slot, &DotSet::of(dot(life, 6)));
+    settle(&mut store);
+    assert_ne!(store.end(), end);
 }
 
 #[test]

@@ -94,6 +94,10 @@ pub(crate) struct StartArgs {
         hide_env = true
     )]
     pub sync: Option<SyncChoice>,
+    /// Where the page lies that tells its data from an old copy of them; not beside the data, best in
+    /// memory [default: /dev/shm]
+    #[arg(long, value_name = "DIR", env = "RINGDOVE_PAGES", hide_env = true)]
+    pub pages: Option<PathBuf>,
     /// A file that says any of the above, in TOML; flags and environment variables go before it
     #[arg(long, value_name = "FILE", env = "RINGDOVE_CONFIG", hide_env = true)]
     pub config: Option<PathBuf>,

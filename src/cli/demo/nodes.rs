@@ -142,6 +142,7 @@ impl Nodes {
             name: Some(seat.name.clone()),
             shards: Some(1),
             segment_bytes: SEGMENT_BYTES,
+            pages: Some(self.directory.0.clone()),
             links: self.links.clone(),
             ..NodeConfig::new(self.directory.0.join(&seat.name))
         })?);

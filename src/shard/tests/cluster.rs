@@ -175,7 +175,7 @@ impl Cluster {
                 ..self.plan.config.clone()
             };
             let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
-            let options = Options { segment_bytes: SEGMENT_BYTES };
+            let options = Options { segment_bytes: SEGMENT_BYTES, last_life: None };
             let (store, _) = Store::open(place.disk.clone(), options).expect("a sound disk");
             place.jobs.clear();
             place.shard = Some(Shard::new(store, config));

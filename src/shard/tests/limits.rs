@@ -37,7 +37,7 @@ fn code(cluster: &Cluster, request: u64) -> Option<FailureCode> {
 
 /// What a shard says to a client's frame before it knows any ring.
 fn alone(config: ShardConfig, frame: Frame) -> Message {
-    let options = Options { segment_bytes: 1 << 16 };
+    let options = Options { segment_bytes: 1 << 16, last_life: None };
     let (store, _) = Store::open(MemoryDisk::new(1), options).expect("an empty disk");
     let (mut shard, mut effects) = (Shard::new(store, config), Vec::new());
     let origin = Origin { driver: 0, connection: 0, request: frame.request };

@@ -24,7 +24,7 @@ impl World {
         let seed = self.fault_dice.bits();
         let node = &mut self.nodes[node];
         let disks = node.disks.iter().map(|disk| disk.copy(seed)).collect();
-        node.copies.push(Copy { disks, starts: node.starts_on_disk });
+        node.copies.push(Copy { disks, last_life: node.last_life });
         if node.copies.len() > COPIES_KEPT {
             node.copies.remove(1);
         }
@@ -44,7 +44,7 @@ impl World {
                 None => disk.restore(&MemoryDisk::new(seed)),
             }
         }
-        node_now.starts_on_disk = chosen.map_or(0, |copy| node_now.copies[copy].starts);
+        node_now.last_life = chosen.and_then(|copy| node_now.copies[copy].last_life);
         let what = if wiped { "comes back empty" } else { "comes back from an old copy" };
         self.trace.line(self.now, || format!("n{} {what}", node + 1));
         self.counts.restores += 1;
@@ -57,7 +57,8 @@ impl World {
         let mut durable: BTreeSet<(Slot, Dot)> = BTreeSet::new();
         let minted: Vec<(Slot, Dot)> = self.watch.dots().collect();
         for disk in self.nodes.iter().flat_map(|node| &node.disks) {
-            let options = Options { segment_bytes: self.mix.disks.segment_bytes };
+            let segment_bytes = self.mix.disks.segment_bytes;
+            let options = Options { segment_bytes, last_life: None };
             let Ok((store, _)) = Store::open(disk.durable_copy(0), options) else { continue };
             let has = |(slot, dot): &(Slot, Dot)| store.clock(*slot).contains(*dot);
             durable.extend(minted.iter().copied().filter(has));

@@ -67,6 +67,8 @@ counts! {
     power_losses "power losses",
     /// Nodes started again.
     restarts "restarts",
+    /// Starts that went on under the life before.
+    lives_kept "lives kept",
     /// Nodes paused.
     pauses "pauses",
     /// Syncs that failed.

@@ -122,6 +122,7 @@ impl World {
         for disk in &self.nodes[node].disks {
             disk.power_loss();
         }
+        self.nodes[node].page = None;
     }
 
     fn restart_one(&mut self) {

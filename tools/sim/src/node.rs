@@ -1,7 +1,7 @@
 //! A simulated node: disks that outlive it, and a process that does not.
 //!
 //! Invariant: what a process knew is gone with it; its disks keep what a real disk would. A process
-//! draws a fresh life at every start, so its actor is never an old one.
+//! goes on under the life before it only if its page says so: that outlives a kill, not the power.
 //! Not here: what arrives when (`world`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +11,9 @@ use std::time::Duration;
 use ringdove::causality::{Actor, Value};
 use ringdove::ring::{Liveness, MemberNumber, Peer, Ring, View};
 use ringdove::shard::{Now, Shard, ShardConfig};
-use ringdove::storage::{MemoryDisk, MemorySync, Options, Place, ReadResult, Store, SyncJob};
+use ringdove::storage::{
+    Life, LogEnd, MemoryDisk, MemorySync, Options, Place, ReadResult, Store, SyncJob, Written,
+};
 
 use crate::happening::Happening;
 
@@ -35,8 +37,10 @@ pub(crate) struct Node {
     pub(crate) next_sync_fails: bool,
     /// How often it was started.
     pub(crate) starts: u64,
-    /// How often it was started, as its disk has it.
-    pub(crate) starts_on_disk: u64,
+    /// The life that its directory names.
+    pub(crate) last_life: Option<u64>,
+    /// What lies in memory of the last process, as long as there is power.
+    pub(crate) page: Option<Written>,
     /// Old copies of its disks.
     pub(crate) copies: Vec<Copy>,
 }
@@ -45,8 +49,8 @@ pub(crate) struct Node {
 pub(crate) struct Copy {
     /// One for each shard.
     pub(crate) disks: Vec<MemoryDisk>,
-    /// How often the node had been started.
-    pub(crate) starts: u64,
+    /// The life that it names.
+    pub(crate) last_life: Option<u64>,
 }
 
 /// A running node.
@@ -83,8 +87,8 @@ pub(crate) struct Running {
 
 /// What a process is started with.
 pub(crate) struct Start {
-    /// 48 random bits.
-    pub(crate) life: u64,
+    /// 48 random bits, for a new life.
+    pub(crate) drawn: u64,
     /// Where its shards' randomness comes from.
     pub(crate) seed: u64,
     /// When.
@@ -108,25 +112,53 @@ impl Node {
             slowdown: 1,
             next_sync_fails: false,
             starts: 0,
-            starts_on_disk: 0,
+            last_life: None,
+            page: None,
             copies: Vec::new(),
         }
     }
 
-    /// Starts a process on the disks as they are. `Err` when a store does not open.
-    pub(crate) fn start(&mut self, start: &Start) -> Result<(), String> {
+    /// What the page says of the running process. In this driver frames leave before the append, so
+    /// it is in doubt in between.
+    fn written(&self) -> Option<Written> {
+        let process = self.process.as_ref()?;
+        let stores = || process.shards.iter().map(|running| running.shard.store());
+        let whole = stores().all(|store| !store.unwritten() && store.poisoned().is_none());
+        let ends = stores().map(Store::end).collect();
+        whole.then(|| Written { life: process.actor.life(), ends })
+    }
+
+    /// Ends its process at once, and leaves what a killed one leaves. Whether there was one.
+    pub(crate) fn end_process(&mut self) -> bool {
+        let written = self.written();
+        let ended = self.process.take().is_some();
+        if ended {
+            self.page = written;
+            self.disks.iter().for_each(MemoryDisk::kill);
+        }
+        ended
+    }
+
+    /// Starts a process on the disks as they are. Gives its life. `Err` when a store does not open.
+    pub(crate) fn start(&mut self, start: &Start) -> Result<Life, String> {
         assert!(self.process.is_none(), "a node runs once at a time");
         self.starts += 1;
-        self.starts_on_disk += 1;
         let shards = self.disks.len() as u16;
+        let options = Options { last_life: self.last_life, ..start.options };
+        let open = |(index, disk): (usize, &MemoryDisk)| {
+            let opened = Store::open(disk.clone(), options).map(|(store, _)| store);
+            opened.map_err(|why| format!("n{} shard {index} does not open: {why}", self.number))
+        };
+        let stores: Vec<_> = self.disks.iter().enumerate().map(open).collect::<Result<_, _>>()?;
+        let ends: Vec<LogEnd> = stores.iter().map(Store::end).collect();
+        let life = Life::after(self.last_life, self.page.as_ref(), &ends, || start.drawn);
+        self.last_life = Some(life.life());
         let mut running = Vec::new();
-        for (index, disk) in self.disks.iter().enumerate() {
-            let (store, _) = Store::open(disk.clone(), start.options)
-                .map_err(|why| format!("n{} shard {index} does not open: {why}", self.number))?;
+        for (index, store) in stores.into_iter().enumerate() {
             let config = ShardConfig {
                 shard: index as u16,
                 shards,
-                life: start.life,
+                life: life.life(),
                 seed: start.seed.wrapping_add(index as u64),
                 ..start.config.clone()
             };
@@ -142,12 +174,12 @@ impl Node {
         }
         self.process = Some(Process {
             start: self.starts,
-            actor: Actor::new(self.number.0, start.life),
+            actor: Actor::new(self.number.0, life.life()),
             since: start.at,
             shards: running,
             paused: None,
         });
-        Ok(())
+        Ok(life)
     }
 
     /// A value that a shard staged just now, so that no disk is asked.

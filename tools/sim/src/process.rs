@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
-use ringdove::rules::Rule;
 use ringdove::shard::Event;
 use ringdove::storage::{
-    Batch, Fault, HintHead, MemoryMake, MemorySync, Options, SegmentJob, StoreError, SyncHandle,
-    SyncJob, Ticket,
+    Batch, Fault, HintHead, Life, MemoryMake, MemorySync, Options, SegmentJob, StoreError,
+    SyncHandle, SyncJob, Ticket,
 };
 use ringdove::wire::{Frame, Message};
 
@@ -41,27 +40,21 @@ pub(crate) struct Glimpse {
 impl World {
     /// Starts a node on its disks as they are.
     pub(crate) fn start(&mut self, node: usize) {
-        // What rules to keep an actor would come to, if the server did not draw a new one.
-        let life = match self.options.broken {
-            Some(Rule::NewActor) => Some(node as u64 + 1),
-            Some(Rule::FreshActor) => Some(self.nodes[node].starts_on_disk + 1),
-            Some(_) | None => None,
-        };
-        let drawn = self.life_dice.bits() & ((1 << 48) - 1);
         let start = Start {
-            life: life.unwrap_or(drawn),
+            drawn: self.life_dice.bits(),
             seed: self.life_dice.bits(),
             at: self.now,
             config: self.mix.config.clone(),
-            options: Options { segment_bytes: self.mix.disks.segment_bytes },
+            options: Options { segment_bytes: self.mix.disks.segment_bytes, last_life: None },
         };
         let again = self.nodes[node].starts > 0;
-        if let Err(why) = self.nodes[node].start(&start) {
-            self.violate("recovery", why);
-            return;
-        }
+        let life = match self.nodes[node].start(&start) {
+            Ok(life) => life,
+            Err(why) => return self.violate("recovery", why),
+        };
         self.counts.restarts += u64::from(again);
-        self.trace.line(self.now, || format!("n{} starts, life {:012x}", node + 1, start.life));
+        self.counts.lives_kept += u64::from(matches!(life, Life::Kept(_)));
+        self.trace.line(self.now, || format!("n{} starts, {life:x?}", node + 1));
         let others: Vec<_> = self.ring.members.iter().map(|member| member.number).collect();
         let me = self.number(node);
         self.nodes[node].believes =
@@ -85,13 +78,10 @@ impl World {
 
     /// Ends a node's process at once. What was written stays written.
     pub(crate) fn kill(&mut self, node: usize) {
-        if self.nodes[node].process.take().is_none() {
+        if !self.nodes[node].end_process() {
             return;
         }
         self.trace.line(self.now, || format!("n{} is killed", node + 1));
-        for disk in &self.nodes[node].disks {
-            disk.kill();
-        }
         for other in 0..self.nodes.len() {
             if other != node {
                 self.lose_lane(node, other);

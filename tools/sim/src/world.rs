@@ -58,7 +58,6 @@ pub struct Report {
 /// The cluster and everything around it.
 pub(crate) struct World {
     pub(crate) now: Duration,
-    pub(crate) options: Options,
     pub(crate) mix: Mix,
     pub(crate) agenda: Agenda,
     pub(crate) ring: Arc<Ring>,
@@ -111,7 +110,6 @@ impl World {
             effects: Vec::new(),
             steps: 0,
             ring,
-            options,
             mix,
         };
         world.trace.line(world.now, || format!("seed {seed} {:?}", world.mix));

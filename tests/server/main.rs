@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod continuity;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -89,6 +91,7 @@ impl Cluster {
             name: Some(format!("n{node}")),
             shards: Some(self.shards[node]),
             links: self.links.clone(),
+            pages: Some(self.directory.path().to_owned()),
             ..NodeConfig::new(self.directory.path().join(format!("n{node}")))
         }
     }
@@ -450,7 +453,9 @@ fn acknowledgements_wait_for_the_disk_only_where_they_are_told_to() {
     for sync in [SyncMode::Always, SyncMode::Interval(Duration::from_secs(3600)), SyncMode::Os] {
         let directory = tempfile::tempdir().unwrap();
         let listen = free_addr();
-        let config = NodeConfig { listen, sync, ..NodeConfig::new(directory.path()) };
+        let pages = Some(directory.path().to_owned());
+        let config =
+            NodeConfig { listen, sync, pages, ..NodeConfig::new(directory.path().join("n")) };
         let node = Node::start(config.clone()).unwrap();
         let endpoint = [listen.to_string()];
         let connected = Client::connect(&endpoint, ClientOptions::default());
@@ -516,8 +521,9 @@ fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_space() {
     let data = disk.0.path().join("node");
     let ballast = disk.0.path().join("ballast");
     std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
-    let config =
-        NodeConfig { listen, segment_bytes: 1 << 20, shards: Some(1), ..NodeConfig::new(data) };
+    let pages = Some(disk.0.path().to_owned());
+    let (segment_bytes, shards) = (1 << 20, Some(1));
+    let config = NodeConfig { listen, segment_bytes, shards, pages, ..NodeConfig::new(data) };
     let node = Node::start(config.clone()).unwrap();
     let endpoint = [listen.to_string()];
     let client = rt::block_on(Client::connect(&endpoint, ClientOptions::default())).unwrap();
