@@ -1,8 +1,9 @@
 //! The n-th call of the disk fails, for every n, until a run ends without reaching the fault.
 //!
 //! After each: every batch that was reported synced is there, whole; of the others there is a
-//! prefix, in log order; opening again changes nothing, not even if the power goes in between; and
-//! the store goes on from there.
+//! prefix, in log order; opening again changes nothing, not even if the power goes in between; where
+//! a page says that nothing is missing, nothing is missing that left the process; and the store goes
+//! on from there.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,9 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use ringdove::causality::{Actor, Dot, DotSet};
 use ringdove::ring::Slot;
-use ringdove::storage::{Fault, MemoryDisk, MemorySync, Store, StoreError, SyncHandle, SyncJob};
+use ringdove::storage::{
+    Fault, LogEnd, MemoryDisk, MemorySync, Store, StoreError, SyncHandle, SyncJob,
+};
 
 use crate::SMALL;
 use crate::oracle::{Writer, state};
@@ -39,6 +42,14 @@ impl Crash {
         disk.fail_call(n, fault);
     }
 
+    /// The disk, if the process ends in the very call that fails there.
+    fn dies(self, disk: &MemoryDisk) -> Option<&MemoryDisk> {
+        match self {
+            Crash::FailOnce | Crash::FailForEver => None,
+            Crash::Kill | Crash::PowerLoss => Some(disk),
+        }
+    }
+
     fn strike(self, disk: &MemoryDisk) {
         disk.heal();
         match self {
@@ -48,13 +59,27 @@ impl Crash {
     }
 }
 
-/// What a run left behind: the highest batch that was reported synced.
+/// What a run left behind.
+#[derive(Default)]
 struct Run {
+    /// The highest batch that was reported synced.
     reported: u64,
+    /// What a driver would have told the page last.
+    page: Option<LogEnd>,
+    /// The highest batch of which something may have left the process.
+    left: u64,
 }
 
-/// Writes, appends, syncs late and in order, reads; until it is done or the store refuses writes.
-fn run(store: &mut Store<MemoryDisk>, writer: &mut Writer, seed: u64, rounds: u32) -> Run {
+/// Writes, appends, syncs late and in order; until it is done, the store refuses writes, or the process
+/// dies in a call that `dies` lets fail.
+fn run(
+    store: &mut Store<MemoryDisk>,
+    writer: &mut Writer,
+    (seed, rounds): (u64, u32),
+    dies: Option<&MemoryDisk>,
+) -> Run {
+    let dead = || dies.is_some_and(MemoryDisk::fault_reached);
+    let mut end = Run { page: Some(store.end()), ..Run::default() };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut jobs: VecDeque<SyncJob<_>> = VecDeque::new();
     let mut segment = None;
@@ -62,7 +87,15 @@ fn run(store: &mut Store<MemoryDisk>, writer: &mut Writer, seed: u64, rounds: u3
         for _ in 0..rng.random_range(0..5) {
             writer.change(store);
         }
-        match store.flush() {
+        let flushed = store.flush();
+        if dead() {
+            return Run { reported: store.synced().0, ..end };
+        }
+        // As a driver does before anything leaves.
+        let whole = !store.unwritten() && store.poisoned().is_none();
+        end.page = whole.then(|| store.end());
+        end.left = store.open_batch().0 - 1;
+        match flushed {
             Ok(job) => jobs.extend(job),
             Err(_) => break,
         }
@@ -74,7 +107,7 @@ fn run(store: &mut Store<MemoryDisk>, writer: &mut Writer, seed: u64, rounds: u3
         {
             store.on_segment(job.run());
         }
-        while jobs.len() > rng.random_range(0..4) {
+        while !dead() && jobs.len() > rng.random_range(0..4) {
             let job = jobs.pop_front().expect("there is one");
             let synced: Result<Vec<()>, _> = job.handles.iter().map(SyncHandle::sync).collect();
             match synced {
@@ -82,17 +115,24 @@ fn run(store: &mut Store<MemoryDisk>, writer: &mut Writer, seed: u64, rounds: u3
                 Err(error) => store.poison(error.to_string()),
             }
         }
-        if store.poisoned().is_some() {
+        if dead() || store.poisoned().is_some() {
             break;
         }
     }
-    Run { reported: store.synced().0 }
+    Run { reported: store.synced().0, ..end }
 }
 
 /// Opens after a crash and checks what is promised. Gives the store and its last batch.
-fn check(disk: &MemoryDisk, writer: &Writer, reported: u64) -> (Store<MemoryDisk>, u64) {
+fn check(disk: &MemoryDisk, writer: &Writer, run: &Run) -> (Store<MemoryDisk>, u64) {
     let (mut store, opened) = Store::open(disk.clone(), SMALL).expect("a crash is no damage");
-    let last = opened.batches;
+    let (last, reported) = (opened.batches, run.reported);
+    if run.page == Some(store.end()) {
+        assert!(
+            last >= run.left,
+            "a dot of batch {} is out there and would be given again",
+            run.left
+        );
+    }
     assert!(last >= reported, "batch {reported} was reported synced, the log ends at {last}");
     assert_eq!(store.synced().0, last);
     assert_eq!(&state(&mut store), &writer.at[&last], "batches 1 to {last}, whole");
@@ -106,6 +146,7 @@ fn check(disk: &MemoryDisk, writer: &Writer, reported: u64) -> (Store<MemoryDisk
 
 #[test]
 fn every_call_of_a_write_sequence_may_fail() {
+    let mut kept = 0;
     for crash in CRASHES {
         for seed in 0..2 {
             let mut n = 1;
@@ -114,9 +155,10 @@ fn every_call_of_a_write_sequence_may_fail() {
                 let mut writer = Writer::new(seed, 400);
                 crash.arm(&disk, n);
                 let run_once = match Store::open(disk.clone(), SMALL) {
-                    Err(_) => Run { reported: 0 },
+                    Err(_) => Run::default(),
                     Ok((mut store, _)) => {
-                        let end = run(&mut store, &mut writer, seed, 25);
+                        let end = run(&mut store, &mut writer, (seed, 25), crash.dies(&disk));
+                        kept += u64::from(end.page == Some(store.end()));
                         let waits = store.unwritten() && store.poisoned().is_none();
                         if waits && matches!(crash, Crash::FailOnce) {
                             assert_eq!(state(&mut store), writer.state, "it is read all the same");
@@ -133,17 +175,18 @@ fn every_call_of_a_write_sequence_may_fail() {
                     break;
                 }
                 crash.strike(&disk);
-                let (mut store, last) = check(&disk, &writer, run_once.reported);
+                let (mut store, last) = check(&disk, &writer, &run_once);
                 writer.resume(last);
-                let end = run(&mut store, &mut writer, seed + 1, 8);
+                let end = run(&mut store, &mut writer, (seed + 1, 8), None);
                 drop(store);
                 disk.power_loss();
-                check(&disk, &writer, end.reported);
+                check(&disk, &writer, &Run { page: None, ..end });
                 n += 1;
             }
             assert!(n > 30, "only {n} calls were tried: {crash:?} {seed}");
         }
     }
+    assert!(kept > 30, "only {kept} runs ended with nothing in doubt");
 }
 
 #[test]
@@ -156,11 +199,12 @@ fn every_call_of_a_recovery_may_fail() {
                 let disk = MemoryDisk::new(seed);
                 let mut writer = Writer::new(seed, 400);
                 let (mut store, _) = Store::open(disk.clone(), SMALL).expect("it is empty");
-                let Run { reported } = run(&mut store, &mut writer, seed, 12);
+                let mut end = run(&mut store, &mut writer, (seed, 12), None);
                 for _ in 0..6 {
                     writer.change(&mut store);
                     append(&mut store);
                 }
+                (end.page, end.left) = (Some(store.end()), store.open_batch().0 - 1);
                 drop(store);
                 if seed % 2 == 0 {
                     disk.power_loss()
@@ -175,7 +219,7 @@ fn every_call_of_a_recovery_may_fail() {
                 }
                 assert!(opened.is_err(), "an error is not passed over");
                 crash.strike(&disk);
-                check(&disk, &writer, reported);
+                check(&disk, &writer, &end);
                 n += 1;
             }
             assert!(n > 4, "only {n} calls were tried: {crash:?} {seed}");
