@@ -257,8 +257,15 @@ impl World {
     }
 
     /// The deletes of this key that a node may have coordinated, when it gave one this context: a
-    /// delete carries no name of its own.
-    pub(crate) fn deleting(&self, node: usize, key: &Key, context: &DotSet) -> Vec<OpId> {
+    /// delete carries no name of its own. One that has a dot already may have another only if it is
+    /// being tried again just now.
+    pub(crate) fn deleting(
+        &self,
+        node: usize,
+        key: &Key,
+        context: &DotSet,
+        doing: Option<OpId>,
+    ) -> Vec<OpId> {
         let fits = |op: &&Op| {
             let waits = matches!(op.outcome, Outcome::Pending | Outcome::Unknown);
             let place = &self.history.keys[op.key];
@@ -272,7 +279,7 @@ impl World {
                 Some(wire::Basis::Overwrite) => true,
                 None => false,
             };
-            waits && same && op.dots.is_empty() && seen
+            waits && same && (op.dots.is_empty() || doing == Some(op.id)) && seen
         };
         self.history.ops.iter().filter(fits).map(|op| op.id).collect()
     }

@@ -345,7 +345,7 @@ impl World {
                 }
             }
             if let Some(dot) = delta.deleted.filter(|dot| self.watch.op(slot, *dot).is_none()) {
-                let mut may_be = self.deleting(node, &key, &delta.context);
+                let mut may_be = self.deleting(node, &key, &delta.context, doing);
                 if let Some(op) = doing.filter(|op| may_be.contains(op)) {
                     may_be = vec![op];
                 }
