@@ -13,6 +13,7 @@
 //! Not here: what a delta does to an entry (`causality`, called by `shard`), and who waits for a sync.
 
 mod batch;
+mod damage;
 mod disk;
 mod dump;
 mod index;

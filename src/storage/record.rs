@@ -42,12 +42,12 @@ use crate::fields::{Malformed, Reader, WriteFields};
 use crate::key::Key;
 use crate::ring::{Slot, Token};
 
-const ENTRY: u8 = 1;
-const GONE: u8 = 2;
-const CLOCK: u8 = 3;
-const HINT: u8 = 4;
+pub(super) const ENTRY: u8 = 1;
+pub(super) const GONE: u8 = 2;
+pub(super) const CLOCK: u8 = 3;
+pub(super) const HINT: u8 = 4;
 const HINT_DONE: u8 = 5;
-const MARK: u8 = 6;
+pub(super) const MARK: u8 = 6;
 
 const HERE: u8 = 0;
 const THERE: u8 = 1;

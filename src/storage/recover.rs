@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::batch::{self, ALIGNMENT, Header, NoBatch};
+use super::damage::Lost;
 use super::index::Index;
 use super::minted::Minted;
 use super::record::{BadRecord, Record, Records, Stored, map_delta};
@@ -62,6 +63,8 @@ pub(super) fn recover<D: Disk>(
         doubtful: VecDeque::new(),
         torn: Vec::new(),
         vouching: None,
+        lost: None,
+        whole_behind: 0,
     };
     for segment in 1..=segments.count() {
         let file = segments.get(segment).expect("it is within the count");
@@ -69,14 +72,7 @@ pub(super) fn recover<D: Disk>(
         reading.segment(segment, &file.name, &bytes)?;
     }
     if let Some(vouching) = reading.vouching {
-        let file = super::segment::file_name(reading.end.segment);
-        let missing = reading.last.0 + 1;
-        let why = format!(
-            "batch {missing} should be here: {}; it was synced, as batch {} says",
-            why(&reading.end.why),
-            vouching.0
-        );
-        return Err(StoreError::Damaged { file, offset: u64::from(reading.end.offset), why });
+        return Err(reading.damage(vouching));
     }
     mend(disk, &segments, &reading)?;
     let torn_bytes = reading.torn.iter().map(|torn| torn.bytes.len() as u64).sum();
@@ -127,6 +123,10 @@ struct Reading {
     torn: Vec<Extent>,
     /// A batch behind the end that says that the one missing there was synced.
     vouching: Option<Batch>,
+    /// The one missing there, where it was found and what can be said of it.
+    lost: Option<(End, Lost)>,
+    /// How many later batches behind the end are whole.
+    whole_behind: u64,
 }
 
 impl Reading {
@@ -164,9 +164,35 @@ impl Reading {
         if offset > 0 || segment == 1 {
             self.torn.clear();
             self.vouching = None;
-            self.end = End { segment, offset: offset as u32, why: stop };
+            self.whole_behind = 0;
+            self.lost = None;
+            self.end = End { segment, offset: offset as u32, why: stop.clone() };
+        }
+        if let NoBatch::Body(header) = stop
+            && self.is_next(header)
+        {
+            let at = End { segment, offset: offset as u32, why: stop };
+            self.lost = Some((at, Lost::of(header, &bytes[offset..])));
         }
         self.remains(segment, file, bytes, offset)
+    }
+
+    /// What is to be said of a log that ends before a batch which a later one says was synced.
+    fn damage(&self, vouching: Batch) -> StoreError {
+        let (at, lost) = match &self.lost {
+            Some((at, lost)) => (at, format!("; {lost}")),
+            None => (&self.end, String::new()),
+        };
+        let why = format!(
+            "batch {missing} should be here: {}; it was synced, as batch {} says{lost}; the {last} \
+             batches before it are whole, and {} of those behind it; nothing was changed",
+            why(&at.why),
+            vouching.0,
+            self.whole_behind,
+            missing = self.last.0 + 1,
+            last = self.last.0,
+        );
+        damaged(&super::segment::file_name(at.segment), at.offset as usize, why)
     }
 
     fn is_next(&self, header: Header) -> bool {
@@ -233,8 +259,11 @@ impl Reading {
         while offset <= end + last {
             match batch::read_header(&bytes[offset..]) {
                 Ok(header) if header.segment == segment => {
-                    if header.batch > self.last && header.synced > self.last {
-                        self.vouching = Some(header.batch);
+                    if header.batch > self.last {
+                        self.whole_behind += u64::from(batch::read(&bytes[offset..]).is_ok());
+                        if header.synced > self.last {
+                            self.vouching = Some(header.batch);
+                        }
                     }
                     // Nothing inside a batch is looked at: a client's value may look like anything.
                     offset += header.stride();

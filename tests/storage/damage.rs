@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ringdove::causality::{Actor, Dot, DotSet};
+use ringdove::ring::Slot;
 use ringdove::storage::{Disk, FileName, MemoryDisk, Store, StoreError};
 
 use crate::oracle::{Writer, state};
@@ -56,6 +58,41 @@ fn every_bit_that_flips_in_a_synced_batch_is_damage_and_nothing_is_touched() {
         disk.flip(FIRST, bit);
     }
     open(&disk).expect("all is well again");
+}
+
+#[test]
+fn damage_is_told_with_what_was_lost_and_what_was_not() {
+    let disk = MemoryDisk::new(0);
+    let (mut store, _) = Store::open(disk.clone(), SMALL).expect("it is empty");
+    let dots = |counter| DotSet::of(Dot::new(Actor::new(1, 1), counter));
+    for counter in 1..=300 {
+        for number in [7, 77] {
+            store.stage_clock(Slot::new(number).expect("a slot"), &dots(counter));
+        }
+        settle(&mut store);
+    }
+    let second = "00000002.seg";
+    let bytes = &disk.contents()[second];
+    let first = u64::from_le_bytes(bytes[16..24].try_into().expect("eight"));
+    let told = |disk: &MemoryDisk| open(disk).map(|_| ()).expect_err("it is damaged").to_string();
+    // The last byte of the first batch's body, which leaves its records' heads alone.
+    let body = u32::from_le_bytes(bytes[12..16].try_into().expect("four"));
+    disk.flip(second, (48 + u64::from(body) - 1) * 8);
+    let body_lost = told(&disk);
+    assert_eq!(
+        body_lost,
+        format!(
+            "segment {second} is damaged at byte 0: batch {first} should be here: the body of batch \
+             {first} does not match its checksum; it was synced, as batch 300 says; it brought 2 \
+             records, as far as can be told of slots 7 77; the {} batches before it are whole, and \
+             {} of those behind it; nothing was changed",
+            first - 1,
+            300 - first
+        )
+    );
+    // And the length of its second record, so that the first alone makes sense.
+    disk.flip(second, (48 + u64::from(body) / 2 + 2) * 8);
+    assert!(told(&disk).contains("of slots 7, of which some cannot be told any more"));
 }
 
 #[test]
