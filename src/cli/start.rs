@@ -16,6 +16,7 @@ use super::trouble::Trouble;
 use super::words::{count, list};
 use crate::rt;
 use crate::server::{Links, Node, NodeConfig, StartError, SyncMode};
+use crate::storage::StoreError;
 use crate::wire::{Answer, Question};
 
 /// How often the node is asked whom it waits for.
@@ -146,6 +147,17 @@ fn refused(error: &StartError, settings: &Settings) -> Trouble {
         }
         StartError::Page { .. } => {
             (Exit::Error, "name another directory with --pages, or leave it out".to_owned())
+        }
+        StartError::Store { shard, why: StoreError::Damaged { file, .. } } => {
+            let dir = settings.data.join(format!("shard-{shard}"));
+            let next = format!(
+                "move {dir} aside and start again: the shard comes back empty and gets its data from \
+                 its peers; read through them until it has caught up. What no peer has is only in what you moved: \
+                 `ringdove inspect {}` prints all of it that can be read",
+                dir.join(file).display(),
+                dir = dir.display(),
+            );
+            (Exit::Error, next)
         }
         StartError::Control(_) | StartError::Store { .. } => (
             Exit::Error,

@@ -18,6 +18,7 @@ use ringdove::key::Key;
 use ringdove::ring::{Epoch, Token};
 use ringdove::rt;
 use ringdove::server::{Links, Node, NodeConfig, StartError, SyncMode};
+use ringdove::storage::StoreError;
 use ringdove::wire::{
     self, Answer, FailureCode, Frame, Get, Greeting, Hello, Level, Message, Purpose, Question,
     Refusal, Status,
@@ -479,6 +480,50 @@ fn acknowledgements_wait_for_the_disk_only_where_they_are_told_to() {
         assert_eq!(values(&got), ["v"]);
         node.stop();
     }
+}
+
+#[test]
+fn a_damaged_log_is_refused_by_name_and_comes_back_from_the_peers_once_it_is_moved_aside() {
+    let mut cluster = Cluster::start(&[1, 1, 1]);
+    let client = cluster.client(0);
+    for number in 0..20 {
+        put(&client, &format!("k{number}"), &format!("v{number}"), Level::All);
+    }
+    cluster.nodes[2].take().unwrap().kill();
+    let shard = cluster.directory.path().join("n2/shard-0");
+    let segment = shard.join("00000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // In the body of the first batch, which later ones say was synced.
+    bytes[60] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let refused = Node::start(cluster.config(2)).unwrap_err();
+    let StartError::Store { shard: 0, why: StoreError::Damaged { file, .. } } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(file, "00000001.seg");
+    assert!(refused.to_string().contains("the body of batch 1 does not match"), "{refused}");
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "nothing was touched");
+
+    std::fs::rename(&shard, cluster.directory.path().join("moved")).unwrap();
+    cluster.start_node(2);
+    cluster.wait_until_whole();
+    let back = cluster.client(2);
+    eventually("the shard has its keys again", || {
+        for number in 0..20 {
+            let question = Question::Explain {
+                bucket: "default".to_owned(),
+                key: format!("k{number}").into_bytes(),
+            };
+            let answer = rt::block_on(back.ask(question)).map_err(|error| error.to_string())?;
+            let Answer::Explain(told) = answer else { return Err("no explanation".to_owned()) };
+            let holders = told.replicas.iter().filter(|replica| replica.values.len() == 1).count();
+            if holders != 3 {
+                return Err(format!("{holders} copies of k{number}"));
+            }
+        }
+        Ok(())
+    });
+    assert_eq!(values(&get(&back, "k7", Level::All).unwrap()), ["v7"]);
 }
 
 /// A small file system of its own, gone with this.

@@ -8,10 +8,10 @@ mod oracle;
 use oracle::{Writer, state};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry};
+use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Value};
 use ringdove::key::Key;
 use ringdove::ring::Slot;
-use ringdove::storage::{MemoryDisk, Options, Place, ReadResult, Store, SyncHandle};
+use ringdove::storage::{Body, MemoryDisk, Options, Place, ReadResult, Store, SyncHandle};
 
 const SMALL: Options = Options { segment_bytes: 4096, last_life: None };
 
@@ -136,31 +136,41 @@ fn a_full_disk_says_so_before_anything_is_staged_and_recovers_by_itself() {
     let disk = MemoryDisk::new(0);
     disk.set_capacity(3 * 4096 + 100);
     let (mut store, _) = open(&disk);
-    let mut writer = Writer::new(3, 300);
-    let (mut tries, mut refused) = (0, None);
-    while refused.is_none() && tries < 200 {
+    let slot = Slot::new(1).expect("a slot");
+    let put = |store: &mut Store<MemoryDisk>, counter: u64| {
+        let key = Key::new("default", format!("k{counter}").as_bytes()).expect("a key");
+        let dot = Dot::new(Actor::new(1, 1), counter);
+        let value = Value { bytes: vec![b'x'; 300].into(), ..Value::default() };
+        let entry = Entry::from_parts(vec![(dot, Body::New(value))], DotSet::EMPTY);
+        store.stage_entry(slot, &key, &[dot], &[], entry);
+    };
+    let (mut written, mut refused) = (0, None);
+    while refused.is_none() && written < 200 {
         make_ahead(&mut store);
-        refused = store.full(1000).map(str::to_owned);
+        refused = store.full(500).map(str::to_owned);
         if refused.is_none() {
-            writer.change(&mut store);
+            written += 1;
+            put(&mut store, written);
         }
         settle(&mut store);
         assert!(!store.unwritten() && store.poisoned().is_none());
-        tries += 1;
     }
     assert_eq!(refused.as_deref(), Some("no space left on the disk"));
-    assert_eq!(state(&mut store), writer.state, "reads go on");
-    assert!(store.full(100).is_none(), "the rest of the last segment takes what is small");
+    assert!(written > 20, "only {written} fit into three segments");
+    let full = state(&mut store);
+    assert_eq!(full.entries.len() as u64, written, "reads go on");
+    assert!(store.full(10).is_none(), "the rest of the last segment takes what is small");
     assert!(!make_ahead(&mut store), "tried again, in vain");
     drop(store);
-    let (mut store, batches) = open(&disk);
-    assert_eq!(state(&mut store), writer.at[&batches], "a full disk is opened and read");
+    let (mut store, _) = open(&disk);
+    assert_eq!(state(&mut store), full, "a full disk is opened and read");
     disk.heal();
-    assert!(make_ahead(&mut store) && store.full(1000).is_none(), "nobody restarted it");
-    writer.resume(batches);
-    (0..20).for_each(|_| writer.change(&mut store));
+    assert!(make_ahead(&mut store) && store.full(500).is_none(), "nobody restarted it");
+    put(&mut store, written + 1);
     settle(&mut store);
-    assert_eq!(state(&mut store), writer.state);
+    let after = state(&mut store);
+    drop(store);
+    assert_eq!(state(&mut open(&disk).0), after);
 }
 
 #[test]
