@@ -238,9 +238,11 @@ impl Connection {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Queues a frame. Fails, with nothing queued, when it is too large for one.
-    pub(super) fn queue(&mut self, frame: &Frame) -> Result<(), WireError> {
-        wire::encode(frame, &mut self.out)
+    /// Queues a frame, and gives its length. Fails, with nothing queued, when it is too large for one.
+    pub(super) fn queue(&mut self, frame: &Frame) -> Result<u64, WireError> {
+        let before = self.out.len();
+        wire::encode(frame, &mut self.out)?;
+        Ok((self.out.len() - before) as u64)
     }
 
     /// Whether a lane has no room for more.

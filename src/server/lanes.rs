@@ -193,8 +193,11 @@ impl<D: Disk> Driver<D> {
             return self.doom(at, "too much waits to be sent");
         }
         match connection.queue(&frame) {
-            Ok(()) => {
+            Ok(bytes) => {
                 self.around.counters.frames_out.one();
+                if frame.message.is_sync() {
+                    self.around.counters.sync_bytes_out.add(bytes);
+                }
                 self.mark_dirty(at);
             }
             Err(error) => {

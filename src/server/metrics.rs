@@ -69,6 +69,8 @@ counters! {
     lane_frames,
     /// Frames for clients and members.
     frames_out,
+    /// Bytes of slot sync for members: fingerprints, clocks, pages of slots.
+    sync_bytes_out,
     /// Frames for members that were lost here: no lane, a full one, or a cut link.
     frames_lost,
     /// Batches appended to the logs.

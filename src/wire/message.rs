@@ -96,6 +96,21 @@ pub enum Message {
     Counted(Counted),
 }
 
+impl Message {
+    /// Whether it is part of slot sync: what owners say to each other without anybody asking.
+    pub fn is_sync(&self) -> bool {
+        matches!(
+            self,
+            Message::Summary(_)
+                | Message::SlotHashes(_)
+                | Message::ClocksWanted(_)
+                | Message::Clocks(_)
+                | Message::Ask(_)
+                | Message::Page(_)
+        )
+    }
+}
+
 /// A client's write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {

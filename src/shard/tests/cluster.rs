@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::trace;
-use crate::causality::Secret;
+use crate::causality::{Actor, Dot, DotSet, Entry, Secret, Value};
+use crate::key::Key;
 use crate::ring::{
-    ClusterId, Epoch, Liveness, Member, MemberNumber, NodeId, Partition, Peer, Ring, Settings,
-    Slot, View,
+    ClusterId, Epoch, Liveness, Member, MemberNumber, NodeId, Partition, Peer, Ring, SLOTS,
+    Settings, Slot, Token, View,
 };
 use crate::shard::{Effect, Event, Now, Origin, Shard, ShardConfig};
-use crate::storage::{Batch, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob};
-use crate::wire::Frame;
+use crate::storage::{Batch, Body, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob};
+use crate::wire::{self, Frame};
 
 /// A small segment, so that making one costs little.
 const SEGMENT_BYTES: u32 = 16 << 10;
@@ -28,13 +29,17 @@ pub(in crate::shard) struct Plan {
     /// How many shards each node has; the last number is that of all further nodes.
     pub(in crate::shard) shards: Vec<u16>,
     pub(in crate::shard) config: ShardConfig,
+    /// So many keys are on every owner's disk before it first starts.
+    pub(in crate::shard) filled: u32,
+    /// How many partitions the ring has, all with the same owners.
+    pub(in crate::shard) partitions: u16,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let config =
             ShardConfig { sync_interval: Duration::from_secs(1 << 30), ..ShardConfig::default() };
-        Plan { nodes: 5, row: vec![1, 2, 3], shards: vec![1], config }
+        Plan { nodes: 5, row: vec![1, 2, 3], shards: vec![1], config, filled: 0, partitions: 1 }
     }
 }
 
@@ -71,6 +76,8 @@ pub(in crate::shard) struct Cluster {
     net: VecDeque<(u16, u16, Frame)>,
     pub(in crate::shard) replies: Vec<(Origin, Effect)>,
     pub(in crate::shard) trace: Vec<String>,
+    /// Bytes of slot sync that were sent.
+    pub(in crate::shard) sync_bytes: u64,
 }
 
 impl Cluster {
@@ -84,13 +91,17 @@ impl Cluster {
             weight: 1,
             since: Epoch(1),
         };
-        let row = plan.row.iter().copied().map(MemberNumber).collect();
+        let row: Vec<MemberNumber> = plan.row.iter().copied().map(MemberNumber).collect();
+        let partition = |index: u16| {
+            let first = Slot::new(index * (SLOTS / plan.partitions)).expect("a slot");
+            Partition { first, row: row.clone() }
+        };
         let ring = Ring {
             cluster: ClusterId(1),
             epoch: Epoch(1),
             previous: 0,
             members: (1..=plan.nodes).map(member).collect(),
-            partitions: vec![Partition { first: Slot::new(0).expect("slot 0"), row }],
+            partitions: (0..plan.partitions).map(partition).collect(),
             settings: Settings { copies: plan.row.len() as u8 },
             secret: Secret([7; 16]),
         };
@@ -109,6 +120,7 @@ impl Cluster {
             net: VecDeque::new(),
             replies: Vec::new(),
             trace: Vec::new(),
+            sync_bytes: 0,
             plan,
         };
         for node in cluster.nodes() {
@@ -118,10 +130,39 @@ impl Cluster {
                 let place = Place { shard: None, disk, jobs: Vec::new(), synced, saved: None };
                 cluster.places.insert((node, index), place);
             }
+            cluster.fill(node);
             cluster.start(node);
         }
         cluster.settle();
         cluster
+    }
+
+    /// Writes the keys to an owner's disk that are there from the beginning, the same to each.
+    fn fill(&mut self, node: u16) {
+        if !self.plan.row.contains(&node) {
+            return;
+        }
+        let place = self.places.get_mut(&(node, 0)).expect("made just now");
+        let options = Options { segment_bytes: 64 << 20 };
+        let (mut store, _) = Store::open(place.disk.clone(), options).expect("an empty disk");
+        let mut counters: BTreeMap<Slot, u64> = BTreeMap::new();
+        for number in 0..self.plan.filled {
+            let key = Key::new("default", format!("filled {number}").as_bytes()).expect("a key");
+            let slot = Token::of(&key).slot();
+            let counter = counters.entry(slot).or_default();
+            *counter += 1;
+            let dot = Dot::new(Actor::new(1, 0), *counter);
+            let value = Value { bytes: "tea".into(), ..Value::default() };
+            let entry = Entry::from_parts(vec![(dot, Body::New(value))], DotSet::EMPTY);
+            store.stage_entry(slot, &key, &[dot], &[], entry);
+            if number % 1_000 == 999 {
+                store.flush().expect("room");
+            }
+        }
+        if let Some(job) = store.flush().expect("room") {
+            job.handles.iter().for_each(|handle| handle.sync().expect("no fault was asked for"));
+        }
+        place.synced = place.disk.copy(0);
     }
 
     pub(in crate::shard) fn nodes(&self) -> std::ops::RangeInclusive<u16> {
@@ -267,6 +308,11 @@ impl Cluster {
         let (from, to, frame) = self.net.remove(at).expect("it was found there");
         let lost = self.cut.contains(&(from, to)) || !self.runs(to);
         self.trace.push(trace::message(from, to, &frame, lost));
+        if frame.message.is_sync() {
+            let mut bytes = Vec::new();
+            wire::encode(&frame, &mut bytes).expect("it fits into a frame");
+            self.sync_bytes += bytes.len() as u64;
+        }
         if !lost {
             let index = self.shard_of(to, frame.slot);
             for _ in 0..if self.doubling { 2 } else { 1 } {

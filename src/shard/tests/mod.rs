@@ -5,6 +5,7 @@
 
 mod chaos;
 mod cluster;
+mod cost;
 mod limits;
 mod story;
 mod trace;

@@ -251,6 +251,7 @@ impl World {
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
+            attempts: Vec::new(),
             excused: false,
         });
         id
@@ -405,7 +406,10 @@ impl World {
             self.watch.minted(&mut self.history, slot, dot, id);
         }
         if !reply.context.is_empty() {
-            let mut shown = self.history.op(id).seen.clone();
+            let op = self.history.op(id);
+            // The token of an overwrite covers what the attempt that answers had seen, not the others.
+            let attempt = op.attempts.iter().find(|(dot, _)| Some(*dot) == reply.dot);
+            let mut shown = attempt.map_or(&op.seen, |(_, seen)| seen).clone();
             shown.push(id);
             self.clients.remember(session, key, Token { bytes: reply.context.clone(), shown });
         }

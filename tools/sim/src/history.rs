@@ -106,6 +106,8 @@ pub(crate) struct Op {
     pub(crate) dots: Vec<Dot>,
     /// Whether a dot was minted for it or for another delete that looks the same from above.
     pub(crate) may_be_minted: bool,
+    /// What each attempt at an overwrite had seen, by its dot.
+    pub(crate) attempts: Vec<(Dot, Vec<OpId>)>,
     /// Whether a restore took its last durable copy.
     pub(crate) excused: bool,
 }

@@ -315,7 +315,10 @@ impl World {
         if self.history.op(before.op).basis == Basis::Overwrite {
             let seen = before.visible.iter().filter_map(|dot| self.watch.op(before.slot, *dot));
             let seen: Vec<OpId> = seen.filter(|op| *op != before.op).collect();
-            self.history.op_mut(before.op).seen.extend(seen);
+            let op = self.history.op_mut(before.op);
+            op.seen.extend(seen.iter().copied());
+            let dots = (before.highest + 1..=highest).map(|counter| Dot::new(actor, counter));
+            op.attempts.extend(dots.map(|dot| (dot, seen.clone())));
         }
     }
 
@@ -340,7 +343,7 @@ impl World {
                     let op =
                         value.and_then(|value| self.history.by_operation(value.meta.operation));
                     let Some(op) = op else { continue };
-                    self.note_seen(slot, op, &delta.context);
+                    self.note_seen(slot, *dot, op, &delta.context);
                     self.watch.minted(&mut self.history, slot, *dot, op);
                 }
             }
@@ -350,7 +353,7 @@ impl World {
                     may_be = vec![op];
                 }
                 for op in &may_be {
-                    self.note_seen(slot, *op, &delta.context);
+                    self.note_seen(slot, dot, *op, &delta.context);
                     self.history.op_mut(*op).may_be_minted = true;
                 }
                 // Of two that are alike only the reply tells which it was.
@@ -362,7 +365,7 @@ impl World {
     }
 
     /// Notes what an overwrite that was coordinated from hints had seen.
-    fn note_seen(&mut self, slot: Slot, op: OpId, context: &DotSet) {
+    fn note_seen(&mut self, slot: Slot, dot: Dot, op: OpId, context: &DotSet) {
         if self.history.op(op).basis != Basis::Overwrite {
             return;
         }
@@ -370,6 +373,8 @@ impl World {
         let covered = self.watch.covered(slot, context).into_iter();
         let seen = covered.filter(|other| *other != op && self.history.op(*other).key == key);
         let seen: Vec<OpId> = seen.collect();
-        self.history.op_mut(op).seen.extend(seen);
+        let op = self.history.op_mut(op);
+        op.seen.extend(seen.iter().copied());
+        op.attempts.push((dot, seen));
     }
 }

@@ -73,6 +73,7 @@ pub(super) mod tests {
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
+            attempts: Vec::new(),
             excused: false,
         }
     }
