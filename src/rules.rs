@@ -47,11 +47,21 @@ pub enum Rule {
     Mark,
     /// Who was sent a full list takes over the sender's mark.
     InheritMark,
+    /// What a full list does not name is gone.
+    NotListedIsGone,
+    /// After the last page the clock is adopted that the peer had when the exchange began, not its last.
+    AdoptBegan,
+    /// A value survives a join unless another answer covers its dot without holding it.
+    JoinCovers,
+    /// A write that may have happened is told as unknown, never as failed.
+    UnknownIsSaid,
+    /// A hint is dropped for a newer one only when the newer one's writer had seen it.
+    SupersedeSeen,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 24] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -71,6 +81,11 @@ impl Rule {
         Rule::DeleteLog,
         Rule::Mark,
         Rule::InheritMark,
+        Rule::NotListedIsGone,
+        Rule::AdoptBegan,
+        Rule::JoinCovers,
+        Rule::UnknownIsSaid,
+        Rule::SupersedeSeen,
     ];
 }
 

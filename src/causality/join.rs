@@ -4,6 +4,7 @@
 //! context covers exactly what the answers' contexts do, so it is causally closed as they are.
 
 use super::{Delta, Dot, DotSet, Entry};
+use crate::rules::{Rule, holds};
 
 /// One replica's answer for one key, or several answers joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,9 @@ impl<V: Clone> Seen<V> {
         let mut values: Vec<(Dot, V)> = self
             .values
             .iter()
-            .filter(|(dot, _)| theirs(*dot) || !other.covered.contains(*dot))
+            .filter(|(dot, _)| {
+                theirs(*dot) || !other.covered.contains(*dot) || !holds(Rule::JoinCovers)
+            })
             .cloned()
             .collect();
         let held: Vec<Dot> = self.dots().collect();

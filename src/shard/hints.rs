@@ -208,7 +208,8 @@ impl<D: Disk> Shard<D> {
         let Some(ids) = self.hints.by_key.get(key) else { return };
         let seen = |id: &HintId| {
             self.store.hint(*id).is_some_and(|head| {
-                head.owed_to == owed_to.0 && head.delta.dots().all(|dot| context.contains(dot))
+                let all_seen = head.delta.dots().all(|dot| context.contains(dot));
+                head.owed_to == owed_to.0 && (all_seen || !holds(Rule::SupersedeSeen))
             })
         };
         let latest = ids.iter().rev().take(SUPERSEDED_LOOK).copied();

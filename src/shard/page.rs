@@ -285,7 +285,9 @@ impl<D: Disk> Shard<D> {
             self.absorb_entry(slot, key, entry, &deletes, &page.clock, whole_slot);
         }
         if let Some(mark) = &page.mark {
-            for key in self.not_listed(slot, page) {
+            let gone =
+                if holds(Rule::NotListedIsGone) { self.not_listed(slot, page) } else { vec![] };
+            for key in gone {
                 self.absorb_entry(slot, &key, &Entry::default(), &[], &page.clock, whole_slot);
             }
             if holds(Rule::InheritMark) && !mark.is_within(self.store.mark(slot)) {
@@ -294,7 +296,8 @@ impl<D: Disk> Shard<D> {
             }
         }
         if last {
-            self.adopt(slot, &page.began);
+            let whole = if holds(Rule::AdoptBegan) { &page.began } else { &page.clock };
+            self.adopt(slot, whole);
             for key in self.tally.residues_of(slot) {
                 self.strip(slot, &key);
             }

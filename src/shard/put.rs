@@ -27,6 +27,7 @@ use super::unsynced::Due;
 use crate::causality::{Delta, Dot, DotSet, Meta, Value, open_context, seal_context};
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{MemberNumber, Token, View};
+use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{
     Basis, Failure, FailureCode, KeepHint, Message, Outcome, Put, PutReply, Reason, Store,
@@ -405,6 +406,10 @@ impl<D: Disk> Shard<D> {
         self.requests.remove(id);
         if outcome == Outcome::Unknown {
             self.metrics.unknowns += 1;
+            if !holds(Rule::UnknownIsSaid) {
+                let message = "too few answered in time".to_owned();
+                return self.refuse(put.asker, put.token, FailureCode::LevelNotMet, message);
+            }
         }
         let reply = PutReply {
             outcome,

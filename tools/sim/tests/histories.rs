@@ -52,6 +52,11 @@ fn histories_with_crashes_keep_every_promise() {
 }
 
 #[test]
+fn histories_with_restored_disks_keep_every_promise() {
+    clean(6_000_000..6_000_500, profile(Profile::Restores));
+}
+
+#[test]
 fn histories_over_ordered_lanes_keep_every_promise() {
     clean(4_000_000..4_000_400, profile(Profile::Lanes));
 }
@@ -102,8 +107,9 @@ fn what_was_found_once_stays_away() {
 #[test]
 fn broken_rules_are_noticed() {
     use ringdove::rules::Rule;
-    use ringdove_sim::canaries::catch;
-    let unnoticed: Vec<Rule> =
-        Rule::ALL.into_iter().filter(|rule| catch(*rule, 0..300).is_none()).collect();
-    assert_eq!(unnoticed, ringdove_sim::canaries::NOT_YET, "the list of canaries still to catch");
+    use ringdove_sim::canaries::{SCRIPTED, catch};
+    let scripted = |rule: &Rule| SCRIPTED.iter().any(|(other, _)| other == rule);
+    let others = Rule::ALL.into_iter().filter(|rule| !scripted(rule));
+    let unnoticed: Vec<Rule> = others.filter(|rule| catch(*rule, 0..400).is_none()).collect();
+    assert!(unnoticed.is_empty(), "broken and not noticed: {unnoticed:?}");
 }
