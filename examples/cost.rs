@@ -296,7 +296,7 @@ impl Load {
                 })
             } else {
                 let (level, timeout_ms) = (Level::Quorum, 10_000);
-                Message::Get(Get { key, level, timeout_ms, forwarded: false })
+                Message::Get(Get { key, floor: Bytes::new(), level, timeout_ms, forwarded: false })
             };
             let (token, epoch) = (Token(0), Epoch(0));
             let frame = Frame { slot: token.slot(), epoch, request: self.request, token, message };

@@ -28,8 +28,10 @@ pub(crate) async fn get(
     }
     let bytes = args.key.as_ref().map(|key| key.as_encoded_bytes()).unwrap_or_default();
     let key = named_key(&args.bucket, bytes)?;
+    let floor = args.floor.as_deref().map(context_of).transpose()?;
     let client = connect(common).await?;
-    let got = client.get(&key).level(args.level.read_level).await?;
+    let request = client.get(&key).level(args.level.read_level);
+    let got = request.floor(floor.unwrap_or_default()).await?;
     if got.source == Source::Hints {
         screen.say(
             "note: no owner of this key could be reached; this is what one node keeps for them\n",

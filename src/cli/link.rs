@@ -99,7 +99,7 @@ impl From<ClientError> for Trouble {
             ClientError::Refused(failure) => {
                 let exit = match failure.code {
                     FailureCode::Refused | FailureCode::BadContext => Exit::Refused,
-                    FailureCode::LevelNotMet => Exit::LevelNotMet,
+                    FailureCode::LevelNotMet | FailureCode::NotYet => Exit::LevelNotMet,
                     FailureCode::TooManySiblings => Exit::Conflict,
                     FailureCode::NotReady => Exit::Unreachable,
                     FailureCode::Overloaded

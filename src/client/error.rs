@@ -78,7 +78,8 @@ impl ClientError {
                 | FailureCode::Overloaded
                 | FailureCode::ReadOnly
                 | FailureCode::DiskFull
-                | FailureCode::NotReady => true,
+                | FailureCode::NotReady
+                | FailureCode::NotYet => true,
                 FailureCode::Refused
                 | FailureCode::BadContext
                 | FailureCode::TooManySiblings
@@ -144,6 +145,7 @@ fn next_after(code: FailureCode) -> &'static str {
         FailureCode::BadContext | FailureCode::TooManySiblings => {
             "read the key, and write with the context that comes with it"
         }
+        FailureCode::NotYet => "try again, ask more owners, or give it more time",
         FailureCode::LevelNotMet => "wait until more nodes are up, or ask for a lower level",
         FailureCode::Overloaded | FailureCode::NotReady => {
             "try again in a moment, or at another node"

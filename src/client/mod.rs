@@ -125,6 +125,7 @@ impl Client {
     pub fn get(&self, key: &Key) -> GetRequest<'_> {
         let get = Get {
             key: key.clone(),
+            floor: Bytes::new(),
             level: Level::default(),
             timeout_ms: millis(self.options.timeout),
             forwarded: false,

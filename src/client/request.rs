@@ -27,6 +27,15 @@ impl<'a> GetRequest<'a> {
         self
     }
 
+    /// The answer must have seen all that this token covers, as a read or write of the key gave it: so
+    /// a session reads what it wrote and read before, from any node, at level one too. The node
+    /// waits for that as long as the request may take, then refuses with
+    /// [`FailureCode::NotYet`](crate::wire::FailureCode::NotYet).
+    pub fn floor(mut self, context: impl Into<Bytes>) -> Self {
+        self.get.floor = context.into();
+        self
+    }
+
     /// How long the node may take; the client's own unless told otherwise.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.get.timeout_ms = millis(timeout);

@@ -215,7 +215,8 @@ fn another_may_do(code: FailureCode) -> bool {
         | FailureCode::Overloaded
         | FailureCode::ReadOnly
         | FailureCode::DiskFull
-        | FailureCode::Damaged => true,
+        | FailureCode::Damaged
+        | FailureCode::NotYet => true,
         FailureCode::Refused
         | FailureCode::BadContext
         | FailureCode::LevelNotMet

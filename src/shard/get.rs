@@ -4,7 +4,9 @@
 //! bytes for others only (digest reads). A late or lost owner is replaced by one not asked yet.
 //!
 //! Invariant: the answer shows one value per operation, and its context covers exactly what is shown
-//! and what that had replaced. Every answer that arrives, also after the reply, feeds repair.
+//! and what that had replaced. Every answer that arrives, also after the reply, feeds repair. A read
+//! with a floor is answered only when what answered has seen all that the floor covers: the other
+//! owners are asked, and all again every while, until its time is over.
 //! Not here: the join itself (`causality`), what repair sends (`repair`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,7 +16,9 @@ use super::Shard;
 use super::loads::{Then, Values};
 use super::reply::{Asker, Head};
 use super::requests::Request;
-use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
+use crate::causality::{
+    ContextError, Delta, Dot, DotSet, Entry, Seen, Value, join, open_context, seal_context,
+};
 use crate::key::Key;
 use crate::ring::{MemberNumber, Token};
 use crate::storage::{Disk, Place};
@@ -28,9 +32,11 @@ pub(super) struct GetRequest {
     token: Token,
     key: Key,
     needed: usize,
+    /// What the answer must have seen.
+    floor: DotSet,
     deadline: Duration,
     patience: Duration,
-    /// The own entry as it was when the read began.
+    /// The own entry as it was when it was last looked at.
     own: Entry<Place>,
     /// Own dots whose bytes the disk does not give.
     unreadable: BTreeSet<Dot>,
@@ -67,6 +73,9 @@ enum Showable {
     Nowhere(Dot),
 }
 
+/// A read that waits for its floor asks again after a part of its patience.
+const LOOKS_PER_PATIENCE: u32 = 4;
+
 impl<D: Disk> Shard<D> {
     /// A client's read, from the client or sent on by a member.
     pub(super) fn on_get(&mut self, asker: Asker, get: Get) {
@@ -74,9 +83,15 @@ impl<D: Disk> Shard<D> {
         if let Err(failure) = self.admit(token, get.key.as_bytes().len()) {
             return self.refuse(asker, token, failure.code, failure.message);
         }
+        let floor = match self.floor_of(&get) {
+            Ok(floor) => floor,
+            Err(error) => {
+                return self.refuse(asker, token, FailureCode::BadContext, error.to_string());
+            }
+        };
         let owner = self.view.as_ref().is_some_and(|view| view.owns(token.slot()));
         match (owner, get.forwarded) {
-            (true, _) => self.read_as_owner(asker, token, get),
+            (true, _) => self.read_as_owner(asker, token, get, floor),
             (false, false) => self.forward_get(asker, get),
             (false, true) => {
                 self.refuse(asker, token, FailureCode::NotReady, super::put::NOT_MINE);
@@ -84,7 +99,16 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn read_as_owner(&mut self, asker: Asker, token: Token, get: Get) {
+    /// The dots that a read's floor covers.
+    fn floor_of(&self, get: &Get) -> Result<DotSet, ContextError> {
+        let view = self.view.as_ref().expect("admitted only with a ring");
+        match &get.floor {
+            floor if floor.is_empty() => Ok(DotSet::EMPTY),
+            floor => open_context(&view.ring.secret, &get.key, floor),
+        }
+    }
+
+    fn read_as_owner(&mut self, asker: Asker, token: Token, get: Get, floor: DotSet) {
         let view = self.view.as_ref().expect("admitted only with a ring");
         let (slot, me) = (token.slot(), view.me);
         let row = view.ring.row(slot);
@@ -110,6 +134,7 @@ impl<D: Disk> Shard<D> {
             token,
             key: get.key,
             needed,
+            floor,
             deadline: self.now.elapsed + timeout,
             patience,
             own,
@@ -250,11 +275,26 @@ impl<D: Disk> Shard<D> {
             return self.advance_get(id, get);
         }
         if get.asker.is_some() {
+            self.look_again(&mut get);
             self.ask_another(id, &mut get);
         }
         let wake = (self.now.elapsed + get.patience).min(get.deadline);
         self.requests.rearm(id, wake);
         self.advance_get(id, get);
+    }
+
+    /// A read that waits for its floor takes what is here now, and may ask all others once more.
+    fn look_again(&mut self, get: &mut GetRequest) {
+        if get.floor.is_empty() || get.loading || !get.spare.is_empty() || !get.asked.is_empty() {
+            return;
+        }
+        let view = self.view.as_ref().expect("admitted only with a ring");
+        let others = view.ring.row(get.token.slot()).iter().copied();
+        get.spare = others.filter(|owner| *owner != view.me && view.is_up(*owner)).collect();
+        let me = view.me;
+        get.own = self.copy_of(get.token.slot(), &get.key);
+        let clock = self.store.clock(get.token.slot());
+        get.answers.insert(me, Seen::of(&get.own.clone().map(|_, _| ()), clock));
     }
 
     /// Goes as far as what is known allows: reply, repair, or wait on.
@@ -264,6 +304,9 @@ impl<D: Disk> Shard<D> {
         }
         if get.asker.is_some() && get.answers.len() >= get.needed {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
+            if !get.floor.is_within(&joined.covered) {
+                return self.wait_for_floor(id, get);
+            }
             match self.showable(&get, &joined) {
                 Showable::Dots(dots, omitted) => self.reply_get(&mut get, &joined, &dots, omitted),
                 // All time is over: what the disk has not brought yet comes too late.
@@ -308,6 +351,23 @@ impl<D: Disk> Shard<D> {
         }
         self.requests.remove(id);
         self.repair(get.token, get.key, get.answers, get.own, get.values);
+    }
+
+    /// Enough owners answered, and none has seen all that the floor covers.
+    fn wait_for_floor(&mut self, id: u64, mut get: GetRequest) {
+        if get.asked.is_empty() {
+            self.ask_another(id, &mut get);
+        }
+        if self.now.elapsed >= get.deadline {
+            let message = "no owner that answered in time had seen all that the floor covers; a read \
+                           changes nothing; try again, or ask more owners";
+            self.fail_get(&mut get, FailureCode::NotYet, message.to_owned());
+            self.requests.remove(id);
+            return self.repair(get.token, get.key, get.answers, get.own, get.values);
+        }
+        let wake = self.now.elapsed + get.patience / LOOKS_PER_PATIENCE;
+        self.requests.rearm(id, wake.min(get.deadline));
+        self.requests.restore(id, Request::Get(get));
     }
 
     /// Which of the joined values can be shown now, or what is missing first.
@@ -375,6 +435,12 @@ impl<D: Disk> Shard<D> {
     pub(super) fn get_from_hints(&mut self, asker: Asker, get: Get) {
         let token = Token::of(&get.key);
         let hinted = self.hinted(&get.key);
+        let within = self.floor_of(&get).is_ok_and(|floor| floor.is_within(&hinted.context));
+        if !within {
+            let message = "no owner of the key can be reached, and what this node keeps for them does \
+                           not cover the floor; a read changes nothing; try again, or another node";
+            return self.refuse(asker, token, FailureCode::NotYet, message);
+        }
         let from_hints = FromHints { asker, token, key: get.key, context: hinted.context };
         self.metrics.gets += 1;
         self.load(hinted.values, Then::FromHints(from_hints));

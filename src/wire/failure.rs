@@ -27,6 +27,8 @@ pub enum FailureCode {
     Damaged,
     /// The node has no ring yet, or is stopping.
     NotReady,
+    /// No owner that answered in time had seen all that the read's floor covers.
+    NotYet,
 }
 
 /// The request had no effect.

@@ -180,6 +180,9 @@ pub struct PutReply {
 pub struct Get {
     /// What is read.
     pub key: Key,
+    /// A token as reads and writes of the key give: the answer must have seen all that it covers.
+    /// Empty for a read that takes what is there.
+    pub floor: Bytes,
     /// How many must answer.
     pub level: Level,
     /// How long the client waits, in milliseconds.

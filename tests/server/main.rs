@@ -363,7 +363,13 @@ fn encoded(request: u64, message: Message) -> Vec<u8> {
 }
 
 fn get_frame(request: u64, name: &str) -> Vec<u8> {
-    let get = Get { key: key(name), level: Level::One, timeout_ms: 0, forwarded: true };
+    let get = Get {
+        key: key(name),
+        floor: bytes::Bytes::new(),
+        level: Level::One,
+        timeout_ms: 0,
+        forwarded: true,
+    };
     encoded(request, Message::Get(get))
 }
 

@@ -120,8 +120,16 @@ fn get_reply() -> impl Strategy<Value = GetReply> {
 
 /// Everything that travels between clients and nodes.
 fn request() -> impl Strategy<Value = Message> {
-    let get = (key(), level(), any::<u32>(), any::<bool>())
-        .prop_map(|(key, level, timeout_ms, forwarded)| Get { key, level, timeout_ms, forwarded });
+    let floor = vec(any::<u8>(), 0..9).prop_map(Bytes::from);
+    let get = (key(), floor, level(), any::<u32>(), any::<bool>()).prop_map(
+        |(key, floor, level, timeout_ms, forwarded)| Get {
+            key,
+            floor,
+            level,
+            timeout_ms,
+            forwarded,
+        },
+    );
     let question = prop_oneof![
         ("[a-z]{1,9}", vec(any::<u8>(), 0..40))
             .prop_map(|(bucket, key)| Question::Explain { bucket, key }),

@@ -202,11 +202,12 @@ fn request_sample(kind: Kind) -> Sample {
         Kind::Get => message_sample(
             Message::Get(Get {
                 key: key(),
+                floor: Bytes::from_static(b"seen"),
                 level: Level::Quorum,
                 timeout_ms: 5000,
                 forwarded: false,
             }),
-            &[("level: quorum", 2), ("timeout_ms", 4), ("key", 8)],
+            &[("level: quorum", 2), ("timeout_ms", 4), ("floor", 5), ("key", 8)],
         ),
         _ => message_sample(
             Message::GetReply(GetReply {

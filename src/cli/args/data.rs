@@ -92,6 +92,15 @@ pub(crate) struct GetArgs {
     pub bucket: BucketArgs,
     #[command(flatten)]
     pub level: ReadArgs,
+    /// Answer only once all is seen that this context covers: a session reads its own writes anywhere
+    #[arg(
+        long,
+        value_name = "CONTEXT",
+        env = "RINGDOVE_FLOOR",
+        hide_env = true,
+        conflicts_with = "lines"
+    )]
+    pub floor: Option<String>,
     /// Print all values, each on a line, if there are several
     #[arg(long, env = "RINGDOVE_GET_ALL", hide_env = true, value_parser = switch())]
     pub all: bool,

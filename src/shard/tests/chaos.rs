@@ -101,7 +101,8 @@ impl History {
     fn read(&mut self) {
         self.requests += 1;
         let (key, level) = (self.pick_key(), self.level());
-        let get = Get { key, level, timeout_ms: 3_000, forwarded: false };
+        let get =
+            Get { key, floor: bytes::Bytes::new(), level, timeout_ms: 3_000, forwarded: false };
         self.request(Token::of(&get.key), Message::Get(get));
     }
 
@@ -170,7 +171,13 @@ impl History {
         for name in KEYS {
             self.requests += 1;
             let key = Key::new("default", name.as_bytes()).expect("a key");
-            let get = Get { key, level: Level::All, timeout_ms: 3_000, forwarded: false };
+            let get = Get {
+                key,
+                floor: bytes::Bytes::new(),
+                level: Level::All,
+                timeout_ms: 3_000,
+                forwarded: false,
+            };
             self.request(Token::of(&get.key), Message::Get(get));
             self.cluster.settle();
             self.cluster.wait(Duration::from_secs(4));

@@ -143,7 +143,7 @@ impl Cluster {
             return;
         }
         let place = self.places.get_mut(&(node, 0)).expect("made just now");
-        let options = Options { segment_bytes: 64 << 20 };
+        let options = Options::default();
         let (mut store, _) = Store::open(place.disk.clone(), options).expect("an empty disk");
         let mut counters: BTreeMap<Slot, u64> = BTreeMap::new();
         for number in 0..self.plan.filled {

@@ -3,7 +3,7 @@
 //! ```text
 //! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES] [log=N]
 //! put n1 k v [level=L] [strict] [seen=NAME | overwrite] [op=N] [as=NAME]      delete n1 k …
-//! get n1 k [level=L] [as=NAME]
+//! get n1 k [level=L] [floor=NAME] [as=NAME]
 //! cut n1 n2 · mend · hold n1 n2 | kind=Page · deliver · drop · release    one-way loss, or waiting
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
@@ -330,7 +330,11 @@ impl goldenscript::Runner for Story {
             "delete" => self.put(&args, None)?,
             "get" => {
                 let (key, level) = (args.key(1)?, args.level()?);
-                let get = Get { key, level, timeout_ms: 3_000, forwarded: false };
+                let floor = match args.named.get("floor") {
+                    Some(name) => self.contexts.get(name).ok_or("no such context")?.clone(),
+                    None => Bytes::new(),
+                };
+                let get = Get { key, floor, level, timeout_ms: 3_000, forwarded: false };
                 self.request(&args, Token::of(&get.key), Message::Get(get))?;
             }
             "show" => shown = self.show(&args.key(0)?)?,

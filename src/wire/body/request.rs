@@ -117,6 +117,7 @@ impl Body for PutReply {
 /// |---|---|
 /// | level | as in a put |
 /// | timeout_ms | u32 |
+/// | floor | run |
 /// | key | the rest |
 ///
 /// `forwarded` is a flag of the header.
@@ -124,14 +125,16 @@ impl Body for Get {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_level(self.level);
         out.put_u32_le(self.timeout_ms);
+        out.put_run(&self.floor);
         out.extend_from_slice(self.key.as_bytes());
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
         let level = fields.level()?;
         let timeout_ms = fields.reader.u32_le()?;
+        let floor = Bytes::copy_from_slice(fields.reader.run()?);
         let key = fields.key_to_the_end()?;
-        Ok(Get { key, level, timeout_ms, forwarded: false })
+        Ok(Get { key, floor, level, timeout_ms, forwarded: false })
     }
 }
 

@@ -313,6 +313,7 @@ impl World {
             }
             _ => Message::Get(Get {
                 key: place.key.clone(),
+                floor: Bytes::new(),
                 level: op.level,
                 timeout_ms: timeout as u32,
                 forwarded: false,
@@ -390,8 +391,8 @@ impl World {
                         let line = self.history.describe(op);
                         self.violate("refusal", format!("{line}: {}", failure.message));
                     }
-                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | DiskFull | NotReady => {
-                    }
+                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | DiskFull | NotReady
+                    | NotYet => {}
                 }
                 self.ended(op, Outcome::Failed);
             }
