@@ -20,6 +20,8 @@ mod detector;
 mod dice;
 mod faults;
 mod happening;
+#[cfg(test)]
+mod histories;
 mod history;
 mod mix;
 mod network;

@@ -252,7 +252,12 @@ fn draw_faults(dice: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
         };
         let drawn = fault.cures() || dice.chance(0.6);
         let drawn = drawn || (profile == Profile::Restores && fault.of_disks());
-        if allowed && drawn { fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0]) } else { 0.0 }
+        let often = if profile == Profile::Restores && fault.of_disks() { 3.0 } else { 1.0 };
+        if allowed && drawn {
+            often * fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0])
+        } else {
+            0.0
+        }
     });
     if profile == Profile::Mixed && dice.chance(0.04) {
         weights = [0.0; Fault::ALL.len()];

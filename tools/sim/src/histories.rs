@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use ringdove_sim::batch::{Batch, replay_command, run_seeds};
-use ringdove_sim::{Options, Profile, run};
+use crate::batch::{Batch, replay_command, run_seeds};
+use crate::{Options, Profile, run};
 
 /// Runs a batch and insists that it kept every promise.
 fn clean(seeds: Range<u64>, options: Options) -> Batch {
@@ -106,8 +106,8 @@ fn what_was_found_once_stays_away() {
 #[cfg(feature = "canaries")]
 #[test]
 fn broken_rules_are_noticed() {
+    use crate::canaries::{SCRIPTED, catch};
     use ringdove::rules::Rule;
-    use ringdove_sim::canaries::{SCRIPTED, catch};
     let scripted = |rule: &Rule| SCRIPTED.iter().any(|(other, _)| other == rule);
     let others = Rule::ALL.into_iter().filter(|rule| !scripted(rule));
     let unnoticed: Vec<Rule> = others.filter(|rule| catch(*rule, 0..400).is_none()).collect();
