@@ -17,7 +17,7 @@ use ringdove::storage::MemoryDisk;
 use ringdove::wire::{Frame, Message};
 
 use crate::Options;
-use crate::checkers::{Dump, Evidence, Graph, Violation, difference, judge};
+use crate::checkers::{Dump, Evidence, Graph, Violation, difference, judge, unequal};
 use crate::clients::Clients;
 use crate::counts::Counts;
 use crate::dice::Dice;
@@ -124,6 +124,9 @@ impl World {
         let healed_at = self.now;
         self.settle();
         let quiet_after = self.now - healed_at;
+        if self.violations.is_empty() && self.watch.violations.is_empty() {
+            self.violations = unequal(&self.history, &self.dumps());
+        }
         let final_reads =
             if self.violations.is_empty() { self.read_everything() } else { Vec::new() };
         self.judge(&final_reads);

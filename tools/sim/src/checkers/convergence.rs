@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use ringdove::causality::DotSet;
 
 use super::{Dump, Evidence, Violation};
-use crate::history::{OpId, Outcome, list};
+use crate::history::{History, OpId, Outcome, list};
 
 /// The first thing that keeps the cluster from being quiet, if anything does.
 pub(crate) fn difference(dumps: &[Dump]) -> Option<String> {
@@ -44,22 +44,31 @@ pub(crate) fn difference(dumps: &[Dump]) -> Option<String> {
     None
 }
 
-/// What did not become equal.
-pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let violation = |what| Violation::new("convergence", what);
-    let mut found: Vec<Violation> = difference(evidence.dumps).map(violation).into_iter().collect();
-    let history = evidence.history;
+/// Keys that owners with equal clocks hold differently. Asked before anybody reads: a read would
+/// repair them.
+pub(crate) fn unequal(history: &History, dumps: &[Dump]) -> Vec<Violation> {
+    let mut found = Vec::new();
     for (key, place) in history.keys.iter().enumerate() {
-        let mut owners = evidence.dumps.iter().filter(|dump| dump.owns.contains(&place.slot));
+        let mut owners = dumps.iter().filter(|dump| dump.owns.contains(&place.slot));
         let Some(first) = owners.next() else { continue };
         for other in owners {
             let (a, b) = (first.entries.get(&key), other.entries.get(&key));
             if a != b {
                 let (name, at, and) = (&place.name, first.node + 1, other.node + 1);
-                found.push(violation(format!("{name}: {a:?} at n{at}, {b:?} at n{and}")));
+                let what = format!("{name}: {a:?} at n{at}, {b:?} at n{and}");
+                found.push(Violation::new("convergence", what));
             }
         }
     }
+    found
+}
+
+/// What did not become equal.
+pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let violation = |what| Violation::new("convergence", what);
+    let mut found: Vec<Violation> = difference(evidence.dumps).map(violation).into_iter().collect();
+    let history = evidence.history;
+    found.extend(unequal(history, evidence.dumps));
     for read in evidence.final_reads.iter().map(|id| history.op(*id)) {
         let shown: BTreeSet<OpId> = read.shown.iter().copied().collect();
         let present = &evidence.present[read.key];

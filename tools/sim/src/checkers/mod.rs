@@ -30,7 +30,7 @@ use std::time::Duration;
 use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
 
-pub(crate) use convergence::difference;
+pub(crate) use convergence::{difference, unequal};
 pub(crate) use graph::Graph;
 pub(crate) use phantom::origin_of;
 
