@@ -28,7 +28,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 13] = [
+const GUARDED: [(Rule, &str); 14] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -41,6 +41,7 @@ const GUARDED: [(Rule, &str); 13] = [
     (Rule::RepairPasses, "repair_passes_the_sibling_limit"),
     (Rule::DeleteLog, "a_delete_is_told_by_the_log"),
     (Rule::Mark, "who_lacks_what_the_mark_covers_is_sent_all"),
+    (Rule::AdoptBegan, "a_clock_is_adopted_as_it_was_when_the_exchange_began"),
     (Rule::InheritMark, "who_was_sent_all_takes_over_the_mark"),
 ];
 

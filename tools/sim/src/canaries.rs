@@ -16,6 +16,7 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
     (Rule::CountOnce, "a_node_counts_once"),
     (Rule::RepairPasses, "repair_passes_the_sibling_limit"),
     (Rule::InheritMark, "who_was_sent_all_takes_over_the_mark"),
+    (Rule::AdoptBegan, "a_clock_is_adopted_as_it_was_when_the_exchange_began"),
 ];
 
 /// What became of a run with one rule switched off.
