@@ -5,8 +5,8 @@
 //!
 //! Invariant: the answer shows one value per operation, and its context covers exactly what is shown
 //! and what that had replaced. Every answer that arrives, also after the reply, feeds repair. A read
-//! with a floor is answered only when what answered has seen all that the floor covers: the other
-//! owners are asked, and all again every while, until its time is over.
+//! with a floor is answered only when what answered has seen all that the floor covers, at level all
+//! every owner for itself: the others are asked, and all again every while, until its time is over.
 //! Not here: the join itself (`causality`), what repair sends (`repair`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,7 +22,7 @@ use crate::causality::{
 use crate::key::Key;
 use crate::ring::{MemberNumber, Token};
 use crate::storage::{Disk, Place};
-use crate::wire::{Decline, FailureCode, Fetch, Fetched, Get, GetReply, Message, Source};
+use crate::wire::{Decline, FailureCode, Fetch, Fetched, Get, GetReply, Level, Message, Source};
 
 /// A read that this shard coordinates.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct GetRequest {
     needed: usize,
     /// What the answer must have seen.
     floor: DotSet,
+    /// Whether each owner must have seen it, and not just all of them together.
+    each: bool,
     deadline: Duration,
     patience: Duration,
     /// The own entry as it was when it was last looked at.
@@ -71,6 +73,18 @@ enum Showable {
     Refetch(MemberNumber),
     /// Nobody gives the bytes of this dot.
     Nowhere(Dot),
+}
+
+impl GetRequest {
+    /// Whether what answered has seen all that the floor covers. At level all each owner must have,
+    /// for who asks all wants to know of all.
+    fn has_floor(&self, joined: &Seen<()>) -> bool {
+        if self.each {
+            self.answers.values().all(|seen| self.floor.is_within(&seen.covered))
+        } else {
+            self.floor.is_within(&joined.covered)
+        }
+    }
 }
 
 /// A read that waits for its floor asks again after a part of its patience.
@@ -135,6 +149,7 @@ impl<D: Disk> Shard<D> {
             key: get.key,
             needed,
             floor,
+            each: get.level == Level::All,
             deadline: self.now.elapsed + timeout,
             patience,
             own,
@@ -304,7 +319,7 @@ impl<D: Disk> Shard<D> {
         }
         if get.asker.is_some() && get.answers.len() >= get.needed {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
-            if !get.floor.is_within(&joined.covered) {
+            if !get.has_floor(&joined) {
                 return self.wait_for_floor(id, get);
             }
             match self.showable(&get, &joined) {
@@ -353,14 +368,19 @@ impl<D: Disk> Shard<D> {
         self.repair(get.token, get.key, get.answers, get.own, get.values);
     }
 
-    /// Enough owners answered, and none has seen all that the floor covers.
+    /// Enough owners answered, and what they have seen does not cover the floor.
     fn wait_for_floor(&mut self, id: u64, mut get: GetRequest) {
         if get.asked.is_empty() {
             self.ask_another(id, &mut get);
         }
         if self.now.elapsed >= get.deadline {
-            let message = "no owner that answered in time had seen all that the floor covers; a read \
-                           changes nothing; try again, or ask more owners";
+            let message = if get.each {
+                "not every owner had seen in time all that the floor covers; a read changes nothing; \
+                 try again, or ask fewer owners"
+            } else {
+                "no owner that answered in time had seen all that the floor covers; a read changes \
+                 nothing; try again, or ask more owners"
+            };
             self.fail_get(&mut get, FailureCode::NotYet, message.to_owned());
             self.requests.remove(id);
             return self.repair(get.token, get.key, get.answers, get.own, get.values);
