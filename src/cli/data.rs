@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,8 +13,8 @@ use super::link::{connect, context_of, key_of, member_names, named_key};
 use super::screen::Screen;
 use super::show::{self, Shown};
 use super::trouble::Trouble;
-use super::words::count;
-use crate::client::{Client, ClientError, Got, PutDone, PutRequest};
+use super::words::{self, count};
+use crate::client::{Client, ClientError, Got, NotStable, PutDone, PutRequest};
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::wire::{Outcome, Source};
 
@@ -120,7 +121,7 @@ pub(crate) async fn put(
         None if args.blind => request.blind(),
         None => request,
     };
-    write(&key, request, screen, "written").await
+    write(&key, request, args.wait.stable(), screen, "written").await
 }
 
 /// Deletes a key.
@@ -139,33 +140,50 @@ pub(crate) async fn delete(
     if let Some(context) = context {
         request = request.context(context);
     }
-    write(&key, request, screen, "deleted").await
+    write(&key, request, args.wait.stable(), screen, "deleted").await
 }
 
-/// Sends a write and tells how it ended.
+/// Sends a write, waits until every owner has it if that was asked for, and tells how it ended.
 pub(crate) async fn write(
     key: &Key,
     request: PutRequest<'_>,
+    wait: Option<Duration>,
     screen: &mut Screen,
     verb: &str,
 ) -> Result<Exit, Trouble> {
-    let done = match request.send().await {
+    let ended = match wait {
+        Some(at_most) => request.until_stable(at_most).send().await,
+        None => request.send().await,
+    };
+    let done = match ended {
         Ok(done) => done,
         Err(error) => {
-            if let (ClientError::Unknown(unknown), Format::Json) = (&error, screen.format) {
-                screen.print(match &unknown.reply {
-                    Some(reply) => show::put_json(reply),
-                    None => show::put_json(&nothing_known(unknown.operation)),
-                });
+            if screen.format == Format::Json {
+                match &error {
+                    ClientError::Unknown(unknown) => screen.print(match &unknown.reply {
+                        Some(reply) => show::put_json(reply, None),
+                        None => show::put_json(&nothing_known(unknown.operation), None),
+                    }),
+                    ClientError::NotStable(unstable) => {
+                        screen.print(show::put_json(&unstable.done, Some(false)));
+                    }
+                    _ => {}
+                }
+            }
+            if let ClientError::NotStable(unstable) = &error {
+                return Err(not_stable(key, unstable, verb));
             }
             return Err(Trouble::from(error));
         }
     };
     match screen.format {
-        Format::Json => screen.print(show::put_json(&done)),
+        Format::Json => screen.print(show::put_json(&done, wait.map(|_| true))),
         Format::Table => {
             let text = format!("{} {verb}: {}\n", screen.paint.good("ok"), acks(&done));
             screen.print(text);
+            if wait.is_some() {
+                screen.print(format!("{} stable: every owner has it\n", screen.paint.good("ok")));
+            }
             if done.siblings > 1 {
                 screen.say(&format!(
                     "note: {key} has {} conflicting values now: ringdove explain {}\n",
@@ -176,6 +194,37 @@ pub(crate) async fn write(
         }
     }
     Ok(Exit::Ok)
+}
+
+/// A write is done, and the time is over in which every owner should have come to have it.
+fn not_stable(key: &Key, unstable: &NotStable, verb: &str) -> Trouble {
+    let NotStable { done, after, lacking, why } = unstable;
+    let (words, wait) = (show::key_words(key), humantime::format_duration(*after));
+    let what = match lacking.as_slice() {
+        [] => format!(
+            "{key} is {verb}, but within {wait} not every owner had seen all that the write had: {why}"
+        ),
+        names => format!(
+            "{key} is {verb}, but after {wait} not every owner has it: no word of it from {}",
+            words::list(names)
+        ),
+    };
+    let context = data_encoding::BASE64URL_NOPAD.encode(&done.context);
+    let explain = format!("ringdove explain {words}");
+    let width = explain.len().max("ringdove members".len());
+    let mut trouble = Trouble::new(
+        Exit::LevelNotMet,
+        what,
+        format!("it is {}, and reaches every owner by itself once it is back", acks(done)),
+        format!(
+            "{:width$}  who is down\n{explain:width$}  who has what\n\
+             wait again, until this gives an answer:\n\
+             ringdove get {words} -r all --timeout 1m --floor {context}",
+            "ringdove members",
+        ),
+    );
+    trouble.detail = Some("not_stable".to_owned());
+    trouble
 }
 
 /// Who has a write on disk: `on 1 owner + 1 fallback (2 were asked for)`.

@@ -95,6 +95,7 @@ impl From<ClientError> for Trouble {
             | ClientError::Broken(_) => (Exit::Unreachable, None),
             ClientError::Invalid(_) => (Exit::Usage, None),
             ClientError::Unknown(_) => (Exit::LevelNotMet, Some("unknown".to_owned())),
+            ClientError::NotStable(_) => (Exit::LevelNotMet, Some("not_stable".to_owned())),
             ClientError::Protocol(_) => (Exit::Error, None),
             ClientError::Refused(failure) => {
                 let exit = match failure.code {

@@ -121,7 +121,7 @@ async fn resolve(
     if args.write.strict {
         request = request.strict();
     }
-    write(&key, request, screen, "resolved").await
+    write(&key, request, None, screen, "resolved").await
 }
 
 /// Which value was picked: by number, as they are shown, or by dot.

@@ -1,6 +1,7 @@
 //! What can go wrong for a client, told so that people and programs know what state is left.
 //!
-//! Invariant: every error but [`ClientError::Unknown`] means that nothing was written, now or later.
+//! Invariant: every error but [`ClientError::Unknown`] and [`ClientError::NotStable`] means that nothing
+//! was written, now or later.
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum ClientError {
     Invalid(String),
     /// A write may or may not have happened, and may yet spread.
     Unknown(Box<Unknown>),
+    /// A write is done, at the level that was asked for, and not every owner has it yet.
+    NotStable(Box<NotStable>),
     /// No answer to a read or a question came in time, or the write could not even be sent in time.
     Timeout {
         /// How long it was waited for.
@@ -60,10 +63,24 @@ pub struct Unknown {
     pub repeatable: bool,
 }
 
+/// What is known of a write that is done and that not every owner has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStable {
+    /// How the write ended.
+    pub done: PutDone,
+    /// How long every owner was waited for.
+    pub after: Duration,
+    /// The names of the owners that do not answer, or have not applied it. Empty when nobody could
+    /// say, or when what they lack is something else that the write had seen.
+    pub lacking: Vec<String>,
+    /// How the last look ended.
+    pub why: String,
+}
+
 impl ClientError {
     /// Whether the write may have happened.
     pub fn may_have_applied(&self) -> bool {
-        matches!(self, ClientError::Unknown(_))
+        matches!(self, ClientError::Unknown(_) | ClientError::NotStable(_))
     }
 
     /// Whether the same request may well succeed later, or at another node, and does no harm there.
@@ -85,7 +102,8 @@ impl ClientError {
                 | FailureCode::TooManySiblings
                 | FailureCode::Damaged => false,
             },
-            ClientError::Invalid(_) | ClientError::Protocol(_) => false,
+            // It is done; what is left to do is to wait.
+            ClientError::NotStable(_) | ClientError::Invalid(_) | ClientError::Protocol(_) => false,
         }
     }
 
@@ -100,6 +118,17 @@ impl ClientError {
             ClientError::Refused(failure) => failure.message.clone(),
             ClientError::Invalid(why) => why.clone(),
             ClientError::Unknown(unknown) => unknown.why.clone(),
+            ClientError::NotStable(unstable) => match unstable.lacking.as_slice() {
+                [] => format!(
+                    "not every owner had seen within {:?} all that the write had: {}",
+                    unstable.after, unstable.why
+                ),
+                names => format!(
+                    "not every owner has it after {:?}; it is not known to be at {}",
+                    unstable.after,
+                    names.join(" and ")
+                ),
+            },
             ClientError::Timeout { after } => format!("no answer within {after:?}"),
             ClientError::Broken(why) => why.clone(),
             ClientError::Protocol(why) => format!("the node does not keep to the protocol: {why}"),
@@ -112,6 +141,9 @@ impl ClientError {
             ClientError::Unreachable { .. } | ClientError::Invalid(_) => "nothing was sent",
             ClientError::Refused(_) => "the request had no effect",
             ClientError::Unknown(_) => "the write may have happened, and may yet spread",
+            ClientError::NotStable(_) => {
+                "the write is done at the level that was asked for, and spreads by itself"
+            }
             ClientError::Timeout { .. } | ClientError::Broken(_) | ClientError::Protocol(_) => {
                 "nothing was changed"
             }
@@ -131,6 +163,9 @@ impl ClientError {
             }
             ClientError::Unknown(_) => {
                 "read the key; repeating an overwrite may replace what came after it"
+            }
+            ClientError::NotStable(_) => {
+                "wait until these owners are back, then read at level all with the write's context as floor"
             }
             ClientError::Timeout { .. } => "try again, or ask for a lower level",
             ClientError::Broken(_) => "try again",

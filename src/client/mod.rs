@@ -35,6 +35,7 @@ mod error;
 mod permits;
 mod pool;
 mod request;
+mod stable;
 #[cfg(test)]
 mod tests;
 
@@ -48,8 +49,9 @@ use bytes::Bytes;
 use futures_lite::future;
 
 pub use answer::{Got, PutDone};
-pub use error::{ClientError, Tried, Unknown};
+pub use error::{ClientError, NotStable, Tried, Unknown};
 pub use request::{GetRequest, PutRequest};
+pub use stable::StableRequest;
 
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{Epoch, Slot, Token};

@@ -10,7 +10,7 @@ use super::{Client, ClientError, Got, PutDone};
 use crate::wire::{Basis, Get, Level, Message, Put};
 
 /// A boxed future that may move between threads.
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A read about to be sent; await it.
 #[derive(Debug, Clone)]
@@ -28,8 +28,9 @@ impl<'a> GetRequest<'a> {
     }
 
     /// The answer must have seen all that this token covers, as a read or write of the key gave it: so
-    /// a session reads what it wrote and read before, from any node, at level one too. The node
-    /// waits for that as long as the request may take, then refuses with
+    /// a session reads what it wrote and read before, from any node, at level one too. At level all
+    /// each owner must have seen it, and not just all of them together. The node waits for that as
+    /// long as the request may take, then refuses with
     /// [`FailureCode::NotYet`](crate::wire::FailureCode::NotYet).
     pub fn floor(mut self, context: impl Into<Bytes>) -> Self {
         self.get.floor = context.into();

@@ -10,12 +10,12 @@ use bytes::{Bytes, BytesMut};
 use futures_lite::future;
 
 use super::*;
-use crate::causality::{Actor, Dot, Meta, Value};
+use crate::causality::{Actor, Dot, DotSet, Meta, Value};
 use crate::ring::{ClusterId, MemberNumber, NodeId};
 use crate::rt::block_on;
 use crate::wire::{
-    self, Decline, Failure, FailureCode, GetReply, Greeting, HEADER_BYTES, PutReply, Refusal,
-    Refused, SiblingList, Source,
+    self, Decline, Explanation, Failure, FailureCode, GetReply, Greeting, HEADER_BYTES, PutReply,
+    Refusal, Refused, ReplicaShown, SiblingList, Source,
 };
 
 /// How long a script waits for what is bound to come, before the test fails.
@@ -596,6 +596,88 @@ fn what_is_no_request_is_not_sent() {
     let options = ClientOptions { name: "x".repeat(300), ..ClientOptions::default() };
     let error = block_on(Client::connect(&[addr], options)).expect_err("the name is too long");
     assert!(matches!(error, ClientError::Invalid(_)), "{error:?}");
+}
+
+#[test]
+fn a_stable_write_is_one_that_every_owner_has_seen() {
+    let (addr, script) = serving(|node| {
+        for refused in [2, 0] {
+            let request = node.request();
+            assert!(matches!(&request.message, Message::Put(Put { value: None, .. })));
+            node.reply(&request, put_reply(Outcome::Ok));
+            for looks in 0..=refused {
+                let request = node.request();
+                let Message::Get(get) = &request.message else { panic!("a get") };
+                assert_eq!((get.level, &get.floor), (Level::All, &Bytes::from_static(b"token")));
+                if looks < refused {
+                    let failure = Failure::new(FailureCode::NotYet, "one has not");
+                    node.reply(&request, Message::Failure(failure));
+                } else {
+                    node.reply(&request, found(&request));
+                }
+            }
+        }
+        // A write whose outcome is unknown is not waited for.
+        let request = node.request();
+        node.reply(&request, put_reply(Outcome::Unknown));
+    });
+    let client = connect(&[&addr]).expect("let in");
+    block_on(async {
+        for _ in 0..2 {
+            let done = client.delete(&key("ann")).until_stable(PATIENCE).await.expect("stable");
+            assert_eq!(done.outcome, Outcome::Ok);
+        }
+        let error = client.put(&key("ann"), "tea").until_stable(PATIENCE).await.expect_err("lost");
+        assert!(matches!(error, ClientError::Unknown(_)), "{error:?}");
+    });
+    script.join().expect("the script ran");
+}
+
+#[test]
+fn who_does_not_have_a_write_in_time_is_named_and_the_write_is_done() {
+    let shown = |number: u16, clock: &str| ReplicaShown {
+        member: MemberNumber(number),
+        name: format!("n{number}"),
+        owner: true,
+        clock: clock.to_owned(),
+        residual: String::new(),
+        values: Vec::new(),
+        replaced: Vec::new(),
+        hints: Vec::new(),
+    };
+    let explanation = Explanation {
+        bucket: "cart".to_owned(),
+        key: "ann".to_owned(),
+        token: String::new(),
+        slot: 0,
+        owners: vec![MemberNumber(7), MemberNumber(8), MemberNumber(9)],
+        replicas: vec![shown(7, &DotSet::of(dot()).to_string()), shown(8, "{}")],
+        missing: vec!["n9".to_owned()],
+        names: (7..=9).map(|number| (MemberNumber(number), format!("n{number}"))).collect(),
+    };
+    let (addr, script) = serving(move |node| {
+        let request = node.request();
+        node.reply(&request, put_reply(Outcome::Ok));
+        loop {
+            let request = node.request();
+            if let Message::Question(_) = &request.message {
+                let answer = Answer::Explain(explanation.clone());
+                return node.reply(&request, Message::Answer(answer));
+            }
+            let failure = Failure::new(FailureCode::LevelNotMet, "n9 is away");
+            node.reply(&request, Message::Failure(failure));
+        }
+    });
+    let client = connect(&[&addr]).expect("let in");
+    let request = client.put(&key("ann"), "tea").until_stable(Duration::from_millis(1));
+    let error = block_on(request.send()).expect_err("n9 is away");
+    assert!(error.may_have_applied() && !error.retryable());
+    let text = error.to_string();
+    assert!(text.contains("the write is done") && text.contains("n8 and n9"), "{text}");
+    let ClientError::NotStable(unstable) = error else { panic!("{error:?}") };
+    assert_eq!(unstable.lacking, ["n8", "n9"]);
+    assert_eq!((unstable.done.outcome, unstable.done.dot), (Outcome::Ok, Some(dot())));
+    script.join().expect("the script ran");
 }
 
 #[test]

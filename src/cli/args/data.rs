@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::switch;
+use super::{positive_duration, switch};
 use crate::key::DEFAULT_BUCKET;
 use crate::wire::Level;
 
@@ -65,6 +66,45 @@ pub(crate) struct WriteArgs {
     /// Count owners only, not nodes that keep it for an absent owner
     #[arg(long, env = "RINGDOVE_STRICT", hide_env = true, value_parser = switch())]
     pub strict: bool,
+}
+
+/// Whether to wait for more than the level of a write.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WaitArgs {
+    /// Return only when every owner has it
+    #[arg(
+        long,
+        value_enum,
+        value_name = "stable",
+        hide_possible_values = true,
+        env = "RINGDOVE_WAIT_UNTIL",
+        hide_env = true
+    )]
+    pub wait: Option<WaitUntil>,
+    /// How long --wait waits at most; exit with 5 if that is not enough
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "RINGDOVE_WAIT_TIME",
+        hide_env = true,
+        default_value = "1m",
+        value_parser = positive_duration
+    )]
+    pub wait_time: Duration,
+}
+
+impl WaitArgs {
+    /// How long to wait until every owner has it, if that was asked for.
+    pub(crate) fn stable(&self) -> Option<Duration> {
+        self.wait.map(|WaitUntil::Stable| self.wait_time)
+    }
+}
+
+/// What to wait for after a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitUntil {
+    /// Every owner has it.
+    Stable,
 }
 
 const GET_EXAMPLES: &str = "\
@@ -139,6 +179,7 @@ Examples:
   ringdove put cart/ann '[\"tea\"]' -w all --strict  on the disks of all its owners
   ringdove put cart/ann '[\"tea\"]' --context AQAB   replaces what was read, nothing else
   ringdove put cart/ann '[\"tea\"]' --blind          replaces nothing: a sibling of what is there
+  ringdove put cart/ann '[\"tea\"]' --wait stable     returns when every owner has it
   ringdove put --lines words.tsv                   many: one key<TAB>value a line
 
 Without --context or --blind, put overwrites what the node that takes the write can see. A write
@@ -180,8 +221,16 @@ pub(crate) struct PutArgs {
     /// Replace nothing: the value becomes a sibling of whatever is there
     #[arg(long, env = "RINGDOVE_BLIND", hide_env = true, value_parser = switch())]
     pub blind: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
     /// Write many: one key<TAB>value a line, from a file or from standard input
-    #[arg(long, value_name = "FILE|-", env = "RINGDOVE_PUT_LINES", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "FILE|-",
+        env = "RINGDOVE_PUT_LINES",
+        hide_env = true,
+        conflicts_with = "wait"
+    )]
     pub lines: Option<PathBuf>,
     #[command(flatten)]
     pub flight: FlightArgs,
@@ -191,9 +240,12 @@ const DELETE_EXAMPLES: &str = "\
 Examples:
   ringdove delete cart/ann
   ringdove delete cart/ann --context AQAB   deletes what was read, nothing else
+  ringdove delete cart/ann --wait stable    returns when every owner has it
 
 Without --context, delete removes what the node that takes it can see. A write on the far side of a
-split survives it, and shows again when the split heals.";
+split survives it, and shows again when the split heals. With --wait stable it is done at its level
+first; then every owner is waited for, also one that is down. If they take longer than --wait-time,
+the command exits with 5 and names them; the delete is done all the same.";
 
 /// `delete`
 #[derive(Debug, Clone, Args)]
@@ -206,6 +258,8 @@ pub(crate) struct DeleteArgs {
     /// Delete what this context covers, and nothing else
     #[arg(long, value_name = "CONTEXT", env = "RINGDOVE_CONTEXT", hide_env = true)]
     pub context: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 const SIBLINGS_EXAMPLES: &str = "\

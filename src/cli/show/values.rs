@@ -130,8 +130,9 @@ pub(crate) fn get_json(key: &Key, reply: &Got) -> String {
     })
 }
 
-/// `{outcome, dot, context, acks: {owners, fallbacks}, siblings}`; the dot is null if it is unknown.
-pub(crate) fn put_json(reply: &PutDone) -> String {
+/// `{outcome, dot, context, acks: {owners, fallbacks}, siblings, stable}`; the dot is null if it is
+/// unknown, and whether every owner has it is said where that was waited for.
+pub(crate) fn put_json(reply: &PutDone, stable: Option<bool>) -> String {
     #[derive(Serialize)]
     struct PutJson {
         outcome: Outcome,
@@ -140,6 +141,8 @@ pub(crate) fn put_json(reply: &PutDone) -> String {
         acks: Acks,
         needed: u8,
         siblings: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stable: Option<bool>,
     }
     #[derive(Serialize)]
     struct Acks {
@@ -153,5 +156,6 @@ pub(crate) fn put_json(reply: &PutDone) -> String {
         acks: Acks { owners: reply.owners, fallbacks: reply.fallbacks },
         needed: reply.needed,
         siblings: reply.siblings,
+        stable,
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! Waits are for conditions, within a bound; every process started here is ended here.
 
+mod stable;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
