@@ -57,11 +57,13 @@ pub enum Rule {
     UnknownIsSaid,
     /// A hint is dropped for a newer one only when the newer one's writer had seen it.
     SupersedeSeen,
+    /// A copy that lost synced data counts for no read before it has caught up with other owners.
+    RecoverFirst,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 24] = [
+    pub const ALL: [Rule; 25] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -86,6 +88,7 @@ impl Rule {
         Rule::JoinCovers,
         Rule::UnknownIsSaid,
         Rule::SupersedeSeen,
+        Rule::RecoverFirst,
     ];
 }
 

@@ -38,6 +38,11 @@ pub(crate) async fn get(
             "note: no owner of this key could be reached; this is what one node keeps for them\n",
         );
     }
+    if got.source == Source::Recovering {
+        screen.say(
+            "note: only owners that lost data could be reached, and they are catching up: there may be more\n",
+        );
+    }
     if screen.format == Format::Json {
         screen.print(show::get_json(&key, &got));
         return Ok(if got.is_missing() { Exit::NotFound } else { Exit::Ok });

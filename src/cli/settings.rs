@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub shards: Option<u16>,
     pub sync: SyncMode,
     pub pages: Option<PathBuf>,
+    pub restored: bool,
     pub limits: Limits,
 }
 
@@ -90,6 +91,7 @@ impl Settings {
                 SyncChoice::Os => SyncMode::Os,
             },
             pages: args.pages.or(file.pages),
+            restored: args.restored,
             limits: Limits {
                 requests: file.limits.requests.map_or(usual.requests, |most| most as usize),
                 request_bytes: file.limits.request_bytes.unwrap_or(usual.request_bytes),
@@ -185,6 +187,7 @@ mod tests {
             shards: Some(4),
             sync: SyncMode::Interval(SYNC_INTERVAL),
             pages: Some("p".into()),
+            restored: false,
             limits: Limits { requests: 7, request_bytes: 8, hint_bytes: 9 },
         };
         assert_eq!(settings(&[], file).expect("well formed"), told);

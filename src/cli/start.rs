@@ -99,6 +99,7 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
         sync: settings.sync,
         limits: settings.limits,
         pages: settings.pages.clone(),
+        restored: settings.restored,
         links: Links::new(),
         ..NodeConfig::new(&settings.data)
     })

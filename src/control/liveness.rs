@@ -182,7 +182,9 @@ pub(super) struct Liveness {
     pub me: MemberNumber,
     pub known: BTreeMap<MemberNumber, Known>,
     pub voice: Voice,
-    published: Option<BTreeMap<MemberNumber, Peer>>,
+    /// Whether a member remembers more of this node's logs than they hold.
+    rolled_back: bool,
+    published: Option<(bool, BTreeMap<MemberNumber, Peer>)>,
     dialled: Vec<Route>,
 }
 
@@ -193,13 +195,14 @@ impl Liveness {
         let me = ring.member_by_id(voice.id).expect("a node uses rings that it is in").number;
         let others = ring.members.iter().filter(|member| member.number != me);
         let known = others.map(|member| (member.number, Known::new(member, moved, now))).collect();
-        let (published, dialled) = (None, Vec::new());
+        let (rolled_back, published, dialled) = (false, None, Vec::new());
         Liveness {
             ring_hash: ring.hash(),
             ring: Arc::new(ring),
             me,
             known,
             voice,
+            rolled_back,
             published,
             dialled,
         }
@@ -220,6 +223,11 @@ impl Liveness {
             name: self.voice.name.clone(),
             addr: self.voice.addr,
             log: self.voice.log.clone(),
+            rolled_back: self
+                .ring
+                .member_by_id(to)
+                .and_then(|member| self.known.get(&member.number))
+                .is_some_and(|known| known.rolled_back),
         }
     }
 
@@ -288,6 +296,8 @@ impl Liveness {
             effects.push(Effect::Log(log::Level::Error, fork_alarm(&beat.name, beat.epoch)));
         }
         known.take_in(beat);
+        // Only the answer to a probe of this life is surely about this life.
+        self.rolled_back |= ack && beat.rolled_back;
         (known.addr, known.boot) = (beat.addr, beat.boot);
         known.heard = Some(now);
         if ack || beat.hears_you {
@@ -376,7 +386,8 @@ impl Liveness {
         };
         let heard = self.known.iter().filter(|(_, known)| known.life.is_some());
         let peers = heard.map(|(number, known)| (*number, peer(known))).collect();
-        View { me: self.me, ring: Arc::clone(&self.ring), peers }
+        let rolled_back = self.rolled_back;
+        View { me: self.me, ring: Arc::clone(&self.ring), rolled_back, peers }
     }
 
     /// Tells the rest of the node what changed since it was last told.
@@ -392,8 +403,9 @@ impl Liveness {
             effects.push(Effect::Dial(routes));
         }
         let view = self.view();
-        if self.published.as_ref() != Some(&view.peers) {
-            self.published = Some(view.peers.clone());
+        let now = (view.rolled_back, &view.peers);
+        if self.published.as_ref().map(|(rolled_back, peers)| (*rolled_back, peers)) != Some(now) {
+            self.published = Some((view.rolled_back, view.peers.clone()));
             effects.push(Effect::Publish(view));
         }
     }

@@ -260,7 +260,7 @@ fn known_sentences(known: &Known, now: Now) -> Vec<String> {
     if known.rolled_back {
         sentences.push(format!(
             "{name} came back with a shorter log than it had: its disk was restored from an older copy, or lost \
-             synced writes."
+             synced writes. It is told so, and catches up before it counts for reads again."
         ));
     }
     if known.doubled {

@@ -34,6 +34,8 @@ pub struct View {
     pub me: MemberNumber,
     /// The ring in force.
     pub ring: Arc<Ring>,
+    /// Whether a member remembers more of this node's logs than they hold: synced data are missing.
+    pub rolled_back: bool,
     /// Every other member. One that is missing has never been heard of, and is down.
     pub peers: BTreeMap<MemberNumber, Peer>,
 }

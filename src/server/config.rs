@@ -55,6 +55,9 @@ pub struct NodeConfig {
     /// `/dev/shm`, or for no page at all where there is none: then every start counts as one from an old
     /// copy, which is safe and lets clocks grow.
     pub pages: Option<PathBuf>,
+    /// Whether its data were put back from an old copy or lost in part. Then it counts for no read at
+    /// quorum before it has caught up with other owners; so it does when it, or a peer, notices.
+    pub restored: bool,
     /// Which nodes of this process can hear which.
     pub links: Links,
 }
@@ -98,6 +101,7 @@ impl NodeConfig {
             limits: Limits::default(),
             segment_bytes: Options::default().segment_bytes,
             pages: None,
+            restored: false,
             links: Links::new(),
         }
     }

@@ -131,6 +131,9 @@ impl<D: Disk> Driver<D> {
             sum.conflicts += part.conflicts;
             sum.hints += part.hints;
             sum.missing.extend(part.missing);
+            for (member, slots) in part.recovering {
+                *sum.recovering.entry(member).or_default() += slots;
+            }
         }
         if gather.missing == 0 {
             self.close_gather(origin.request, None);
@@ -187,6 +190,14 @@ impl<D: Disk> Driver<D> {
         status.missing.extend(sum.missing.into_iter().map(|member| self.name_of(member)));
         status.missing.sort();
         status.missing.dedup();
+        for (member, slots) in sum.recovering {
+            let slots = counted(slots, "slot", "slots");
+            status.sentences.push(format!(
+                "{} lost synced data and catches up: in {slots} it counts for no read at quorum before it \
+                 has heard the other owners.",
+                self.name_of(member)
+            ));
+        }
         if sum.conflicts > 0 {
             let keys = counted(sum.conflicts, "key has", "keys have");
             status

@@ -124,6 +124,13 @@ impl Home {
         (self.note.starts > 0).then_some(self.note.life)
     }
 
+    /// Whether synced data are missing from logs that end like this, as far as the page can tell.
+    pub(super) fn lacks(&self, page: Option<&Page>, ends: &[LogEnd]) -> Result<bool, StartError> {
+        let Some(page) = page else { return Ok(false) };
+        let written = page.written(self.shards).map_err(|why| page_failed(page, why))?;
+        Ok(written.is_some_and(|written| written.reaches_beyond(ends)))
+    }
+
     /// Begins a life, durably: that of the process before if its page says where the logs end, or a
     /// new one.
     pub(super) fn begin(

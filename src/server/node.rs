@@ -96,8 +96,11 @@ impl Node {
         let control = Control::new(control, state, rand::rng().random())?;
         let last_life = home.last_life();
         let options = Options { segment_bytes: config.segment_bytes, last_life };
-        let prepared = prepare(&home, options)?;
-        let ends: Vec<LogEnd> = prepared.iter().map(|one| one.store.end()).collect();
+        let mut prepared = prepare(&home, options)?;
+        if config.restored || home.lacks(page.as_ref(), &ends(&prepared))? {
+            begin_recovering(&mut prepared)?;
+        }
+        let ends = ends(&prepared);
         let life = home.begin(page.as_mut(), &ends)?;
 
         let (control_box, control_inbox) = control_box();
@@ -291,6 +294,19 @@ fn prepare_one(home: &Home, shard: u16, options: Options) -> Result<Prepared, St
     let (mailbox, inbox) = inbox(waker, Arc::clone(&counters));
     let position = Arc::new(AtomicU64::new(store.synced().0));
     Ok(Prepared { poll, inbox, mailbox, counters, store, position })
+}
+
+/// Where the logs end.
+fn ends(prepared: &[Prepared]) -> Vec<LogEnd> {
+    prepared.iter().map(|one| one.store.end()).collect()
+}
+
+/// Writes down that synced data are missing, before the page says that all is as it should be.
+fn begin_recovering(prepared: &mut [Prepared]) -> Result<(), StartError> {
+    for (shard, one) in (0..).zip(prepared) {
+        one.store.begin_recovering().map_err(|why| StartError::Store { shard, why })?;
+    }
+    Ok(())
 }
 
 /// Starts the drivers' threads.

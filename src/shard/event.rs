@@ -1,5 +1,6 @@
 //! Everything that can happen to a shard, and everything it can want.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ring::{MemberNumber, View};
@@ -71,6 +72,8 @@ pub struct Gathered {
     pub conflicts: u64,
     /// Hints not delivered yet.
     pub hints: u64,
+    /// Members that lost synced data, and in how many slots they have not caught up.
+    pub recovering: BTreeMap<MemberNumber, u64>,
     /// Members that did not answer: what only they hold is missing.
     pub missing: Vec<MemberNumber>,
 }

@@ -171,6 +171,9 @@ impl<D: Disk> Shard<D> {
                     gathered.keys += counted.keys;
                     gathered.conflicts += counted.conflicts;
                     gathered.hints += counted.hints;
+                    if counted.recovering > 0 {
+                        *gathered.recovering.entry(from).or_default() += counted.recovering;
+                    }
                 }
             }
         }

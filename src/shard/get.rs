@@ -48,10 +48,41 @@ pub(super) struct GetRequest {
     spare: VecDeque<MemberNumber>,
     /// What each owner says, this one included.
     answers: BTreeMap<MemberNumber, Seen<()>>,
+    /// Those among them that lost synced data and are catching up.
+    recovering: BTreeSet<MemberNumber>,
     /// Bytes that are here already.
     values: Values,
     /// Whether own bytes are on their way from the disk.
     loading: bool,
+}
+
+impl GetRequest {
+    /// How many owners answered that count.
+    fn counted(&self) -> usize {
+        self.answers.keys().filter(|owner| !self.recovering.contains(owner)).count()
+    }
+
+    /// Takes note of whether an owner's answer counts.
+    fn note(&mut self, owner: MemberNumber, recovering: bool) {
+        if recovering {
+            self.recovering.insert(owner);
+        } else {
+            self.recovering.remove(&owner);
+        }
+    }
+
+    /// Whose word the answer is, if what is here makes one. An owner that is catching up answers a read
+    /// at level one when no other is left to ask.
+    fn source(&self) -> Option<Source> {
+        let left = !self.asked.is_empty() || !self.spare.is_empty();
+        if self.counted() >= self.needed {
+            Some(Source::Owners)
+        } else if self.needed == 1 && !left && !self.answers.is_empty() {
+            Some(Source::Recovering)
+        } else {
+            None
+        }
+    }
 }
 
 /// A read at level one that is answered from hints.
@@ -128,10 +159,12 @@ impl<D: Disk> Shard<D> {
         let row = view.ring.row(slot);
         let needed = get.level.needed(row.len());
         let up = row.iter().filter(|owner| view.is_up(**owner)).count();
-        if needed == 0 || needed > up {
+        let counting = up - usize::from(self.recovering(slot));
+        if needed == 0 || needed > counting.max(1) {
+            let catching = if counting < up { ", one of them still catching up" } else { "" };
             let message = format!(
-                "level {} needs {needed} of the key's {} owners, and this node reaches {up}; try a \
-                 lower level, or again when more nodes are back",
+                "level {} needs {needed} of the key's {} owners, and this node reaches {up}{catching}; try \
+                 a lower level, or again when more nodes are back",
                 get.level,
                 row.len()
             );
@@ -139,8 +172,6 @@ impl<D: Disk> Shard<D> {
         }
         let spare =
             row.iter().copied().filter(|owner| *owner != me && view.is_up(*owner)).collect();
-        let own = self.copy_of(slot, &get.key);
-        let seen = Seen::of(&own.clone().map(|_, _| ()), self.store.clock(slot));
         let timeout = self.config.timeout(get.timeout_ms);
         let patience = timeout / self.config.patience_divisor;
         let mut request = GetRequest {
@@ -152,17 +183,19 @@ impl<D: Disk> Shard<D> {
             each: get.level == Level::All,
             deadline: self.now.elapsed + timeout,
             patience,
-            own,
+            own: Entry::default(),
             unreadable: BTreeSet::new(),
             asked: BTreeSet::new(),
             spare,
-            answers: BTreeMap::from([(me, seen)]),
+            answers: BTreeMap::new(),
+            recovering: BTreeSet::new(),
             values: Values::new(),
             loading: false,
         };
         self.metrics.gets += 1;
         let id = self.requests.draw();
-        for _ in 1..needed {
+        self.look_here(&mut request);
+        for _ in request.counted()..needed {
             self.ask_another(id, &mut request);
         }
         let bytes = request.key.as_bytes().len() as u64;
@@ -215,6 +248,15 @@ impl<D: Disk> Shard<D> {
         self.load(wanted, Then::Fetched(from, head, clock, entry));
     }
 
+    /// Takes what is here now for the own answer.
+    fn look_here(&self, get: &mut GetRequest) {
+        let (slot, me) = (get.token.slot(), self.me());
+        get.own = self.copy_of(slot, &get.key);
+        let seen = Seen::of(&get.own.clone().map(|_, _| ()), self.store.clock(slot));
+        get.answers.insert(me, seen);
+        get.note(me, self.recovering(slot));
+    }
+
     pub(super) fn send_fetched(
         &mut self,
         to: MemberNumber,
@@ -225,7 +267,9 @@ impl<D: Disk> Shard<D> {
         whole: bool,
     ) {
         let message = if whole {
-            Message::Fetched(Fetched { clock, entry: entry.map(|dot, _| values.remove(&dot)) })
+            let recovering = self.recovering(head.slot);
+            let entry = entry.map(|dot, _| values.remove(&dot));
+            Message::Fetched(Fetched { recovering, clock, entry })
         } else {
             Message::Declined(Decline::Damaged)
         };
@@ -243,8 +287,12 @@ impl<D: Disk> Shard<D> {
         if !get.asked.remove(&from) {
             return self.requests.restore(id, Request::Get(get));
         }
-        let Fetched { clock, entry } = fetched;
+        let Fetched { recovering, clock, entry } = fetched;
         get.answers.insert(from, Seen::of(&entry.clone().map(|_, _| ()), &clock));
+        get.note(from, recovering);
+        if recovering && get.asker.is_some() {
+            self.ask_another(id, &mut get);
+        }
         let mut bytes = 0;
         entry.map(|dot, value| {
             if let Some(value) = value {
@@ -306,10 +354,7 @@ impl<D: Disk> Shard<D> {
         let view = self.view.as_ref().expect("admitted only with a ring");
         let others = view.ring.row(get.token.slot()).iter().copied();
         get.spare = others.filter(|owner| *owner != view.me && view.is_up(*owner)).collect();
-        let me = view.me;
-        get.own = self.copy_of(get.token.slot(), &get.key);
-        let clock = self.store.clock(get.token.slot());
-        get.answers.insert(me, Seen::of(&get.own.clone().map(|_, _| ()), clock));
+        self.look_here(get);
     }
 
     /// Goes as far as what is known allows: reply, repair, or wait on.
@@ -317,13 +362,15 @@ impl<D: Disk> Shard<D> {
         if get.loading {
             return self.requests.restore(id, Request::Get(get));
         }
-        if get.asker.is_some() && get.answers.len() >= get.needed {
+        if let (Some(_), Some(source)) = (get.asker, get.source()) {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
             if !get.has_floor(&joined) {
                 return self.wait_for_floor(id, get);
             }
             match self.showable(&get, &joined) {
-                Showable::Dots(dots, omitted) => self.reply_get(&mut get, &joined, &dots, omitted),
+                Showable::Dots(dots, omitted) => {
+                    self.reply_get(&mut get, &joined, (&dots, omitted), source);
+                }
                 // All time is over: what the disk has not brought yet comes too late.
                 Showable::Load(_) if self.now.elapsed >= get.deadline => {
                     if get.asked.is_empty() {
@@ -356,10 +403,14 @@ impl<D: Disk> Shard<D> {
             return self.requests.restore(id, Request::Get(get));
         }
         if get.asker.is_some() {
+            let catching = match get.recovering.len() {
+                0 => String::new(),
+                some => format!(", and {some} that lost data and are catching up"),
+            };
             let message = format!(
-                "{} of {} owners answered in time; a read changes nothing; try a lower level, or \
-                 again when more nodes are back",
-                get.answers.len(),
+                "{} of {} owners answered in time{catching}; a read changes nothing; try a lower level, \
+                 or again when more nodes are back",
+                get.counted(),
                 get.needed
             );
             self.fail_get(&mut get, FailureCode::LevelNotMet, message);
@@ -424,7 +475,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn reply_get(&mut self, get: &mut GetRequest, joined: &Seen<()>, dots: &[Dot], omitted: usize) {
+    fn reply_get(
+        &mut self,
+        get: &mut GetRequest,
+        joined: &Seen<()>,
+        (dots, omitted): (&[Dot], usize),
+        source: Source,
+    ) {
         let Some(asker) = get.asker.take() else { return };
         let values: Vec<(Dot, Value)> =
             dots.iter().filter_map(|dot| Some((*dot, get.values.get(dot)?.clone()))).collect();
@@ -433,9 +490,9 @@ impl<D: Disk> Shard<D> {
             values: one_per_operation(values),
             omitted: u16::try_from(omitted).unwrap_or(u16::MAX),
             context: self.seal(&get.key, &context),
-            answered: u8::try_from(get.answers.len()).unwrap_or(u8::MAX),
+            answered: u8::try_from(get.counted()).unwrap_or(u8::MAX),
             needed: u8::try_from(get.needed).unwrap_or(u8::MAX),
-            source: Source::Owners,
+            source,
         };
         self.reply(asker, get.token, Message::GetReply(reply));
     }

@@ -109,7 +109,8 @@ impl<D: Disk> Shard<D> {
     pub(super) fn count(&self, view: &View, count: &Count) -> Counted {
         let (class, classes) = (count.class, count.classes);
         let hints = self.hints.count_class(class, classes);
-        let mut counted = Counted { hints, ..Counted::default() };
+        let recovering = self.recovery.count_class(class, classes);
+        let mut counted = Counted { hints, recovering, ..Counted::default() };
         for slot in self.tally.slots().filter(|slot| slot.shard(classes) == class) {
             let first_live = view.ring.row(slot).iter().find(|owner| view.is_up(**owner));
             if first_live == Some(&view.me) {

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub request_bytes: u64,
     /// Keys with siblings.
     pub conflicts: u64,
+    /// Slots that count for no read, because synced data went missing and others were not heard since.
+    pub recovering: u64,
     /// Deletes that some owner may not have heard of.
     pub deletes_logged: u64,
 }

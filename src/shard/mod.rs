@@ -12,6 +12,7 @@
 //! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
 //! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
+//! | `recovery` | a copy that lost data, until it has caught up |
 //! | `gather`, `inspect` | questions that take all members |
 
 mod config;
@@ -28,6 +29,7 @@ mod metrics;
 mod page;
 mod put;
 mod quorum;
+mod recovery;
 mod repair;
 mod reply;
 mod requests;
@@ -50,6 +52,7 @@ use crate::wire::{Failure, FailureCode, Frame, Message};
 use deletes::Deletes;
 use hints::Hints;
 use loads::Loads;
+use recovery::Recovery;
 use reply::{Asker, Head};
 use requests::{Request, Requests};
 use sync::Sync;
@@ -84,6 +87,7 @@ pub struct Shard<D: Disk> {
     sync: Sync,
     tally: Tally,
     deletes: Deletes,
+    recovery: Recovery,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -109,6 +113,7 @@ impl<D: Disk> Shard<D> {
             sync: Sync::default(),
             tally: Tally::of(&store),
             deletes: Deletes::default(),
+            recovery: Recovery::default(),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -164,6 +169,7 @@ impl<D: Disk> Shard<D> {
             request_bytes: self.requests.bytes(),
             conflicts: self.tally.all_conflicts(),
             deletes_logged: self.store.delete_count(),
+            recovering: self.recovery.len(),
             ..self.metrics
         }
     }
@@ -251,6 +257,7 @@ impl<D: Disk> Shard<D> {
     }
 
     fn on_view(&mut self, view: View) {
+        self.recover(&view);
         let before = self.view.replace(view);
         self.sync_view();
         let Some(before) = before else { return self.deliver_hints() };

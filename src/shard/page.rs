@@ -215,6 +215,9 @@ impl<D: Disk> Shard<D> {
             }
             Some(_) | None => {
                 self.metrics.slots_synced += u64::from(fit);
+                if fit {
+                    self.caught_up(exchange.slot, exchange.peer);
+                }
                 self.end_exchange(head.request, &exchange);
             }
         }

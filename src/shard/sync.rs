@@ -74,6 +74,8 @@ struct Round {
     clocks_now: BTreeMap<Slot, DotSet>,
     /// The last slot whose clock was told: the next round goes on after it.
     upto: Option<Slot>,
+    /// Whether the peer lost synced data itself, as it said last.
+    peer_recovers: bool,
 }
 
 impl Sync {
@@ -100,6 +102,11 @@ impl Sync {
         self.ring = Some(view.ring.clone());
     }
 
+    /// The peers, with class, that are catching up themselves.
+    pub(super) fn peers_recovering(&self) -> impl Iterator<Item = &(MemberNumber, u16)> {
+        self.rounds.iter().filter(|(_, round)| round.peer_recovers).map(|(at, _)| at)
+    }
+
     /// The next peer in turn that is up.
     fn next_peer(&self, view: &View) -> Option<MemberNumber> {
         let up = || self.shared.keys().copied().filter(|member| view.is_up(*member));
@@ -118,6 +125,11 @@ pub(super) fn leading_slot(class: u16) -> Slot {
 }
 
 impl<D: Disk> Shard<D> {
+    /// How many classes of slots this node and a peer tell apart.
+    pub(super) fn classes_with(&self, peer: MemberNumber) -> u16 {
+        self.view.as_ref().map_or(1, |view| classes(self.config.shards, view, peer))
+    }
+
     /// The classes that this shard answers for towards a peer.
     pub(super) fn own_classes(&self, classes: u16) -> impl Iterator<Item = u16> + use<D> {
         let (shard, shards) = (self.config.shard, self.config.shards);
@@ -170,7 +182,8 @@ impl<D: Disk> Shard<D> {
             let fingerprint = fingerprints.get(index).copied().unwrap_or(0);
             (view.ring.partitions[*index].first, fingerprint)
         });
-        let summary = Summary { class, classes, partitions: partitions.collect() };
+        let (partitions, recovering) = (partitions.collect(), self.recovers());
+        let summary = Summary { class, classes, partitions, recovering };
         self.send(peer, Head::slot(leading_slot(class), request), Message::Summary(summary));
     }
 
@@ -214,23 +227,25 @@ impl<D: Disk> Shard<D> {
     /// A peer begins a round: says which slots differ where partitions do.
     pub(super) fn on_summary(&mut self, from: MemberNumber, head: Head, summary: Summary) {
         let Some(view) = self.view.clone() else { return };
-        let Summary { class, classes, partitions: theirs } = summary;
+        let Summary { class, classes, partitions: theirs, recovering } = summary;
         if !self.answers_for(class, classes) {
             return;
         }
         let own = self.partition_fingerprints(&view.ring, class, classes);
-        let (mut slots, mut partitions) = (Vec::new(), Vec::new());
+        let (mut slots, mut partitions, mut equal) = (Vec::new(), Vec::new(), Vec::new());
         for (first, fingerprint) in theirs {
             let Some(index) = self.shared_with(from, &view, first) else { continue };
             if own.get(&index).copied().unwrap_or(0) == fingerprint {
                 self.equal_in(from, &view.ring, index, class, classes);
+                equal.extend(recovering.then_some(first));
             } else {
                 slots.extend(self.slot_hashes(&view.ring, index, class, classes));
                 partitions.push(first);
             }
         }
-        if !partitions.is_empty() {
-            let hashes = SlotHashes { slots, partitions, class, classes };
+        if !partitions.is_empty() || !equal.is_empty() {
+            let recovering = self.recovers();
+            let hashes = SlotHashes { slots, partitions, class, classes, equal, recovering };
             self.send(from, head, Message::SlotHashes(hashes));
         }
     }
@@ -246,10 +261,18 @@ impl<D: Disk> Shard<D> {
     /// The peer says which slots it has: of those that differ its clocks are asked for.
     pub(super) fn on_slot_hashes(&mut self, from: MemberNumber, head: Head, hashes: SlotHashes) {
         let Some(view) = self.view.clone() else { return };
-        let SlotHashes { slots, partitions, class, classes } = hashes;
+        let SlotHashes { slots, partitions, class, classes, equal, recovering } = hashes;
         let theirs: BTreeMap<Slot, u64> = slots.into_iter().collect();
-        if !self.answers_for(class, classes) {
+        let answers_for = self.answers_for(class, classes);
+        let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
+        if !answers_for || round.request != head.request {
             return;
+        }
+        round.peer_recovers = recovering;
+        for first in equal {
+            if let Some(index) = self.shared_with(from, &view, first) {
+                self.caught_up_in(&view, index, class, from);
+            }
         }
         let mut differ = Vec::new();
         let shared = partitions.iter().filter_map(|first| self.shared_with(from, &view, *first));
@@ -260,13 +283,16 @@ impl<D: Disk> Shard<D> {
                 // There is nothing to pull from a peer that has nothing.
                 if !equal && theirs != 0 {
                     differ.push(slot);
-                } else if equal {
+                    continue;
+                }
+                if equal {
                     self.equal(from, slot);
                 }
+                self.caught_up(slot, from);
             }
         }
         let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
-        if round.request != head.request || differ.is_empty() {
+        if differ.is_empty() {
             return;
         }
         // First those looked at a round ago, then the others in turn.
@@ -317,11 +343,17 @@ impl<D: Disk> Shard<D> {
             let Sync { rounds, queue, under_way, .. } = &mut self.sync;
             let round = rounds.get_mut(&(from, class)).expect("it was there just now");
             round.upto = Some(slot);
-            let had = round.clocks_before.get(&slot).is_some_and(|before| !before.is_within(own));
-            if had && !under_way.contains(&slot) {
+            let before = round.clocks_before.get(&slot);
+            let had_more = before.is_some_and(|before| !before.is_within(own));
+            let has_more = !clock.is_within(own);
+            let level = !has_more || before.is_some() && !had_more;
+            if had_more && !under_way.contains(&slot) {
                 queue.entry(slot).or_insert(from);
-            } else if !clock.is_within(own) {
+            } else if has_more {
                 round.clocks_now.insert(slot, clock);
+            }
+            if level {
+                self.caught_up(slot, from);
             }
         }
         self.pull_more();

@@ -94,6 +94,7 @@ fn print_record(out: &mut impl Write, record: Record, bytes: &[u8]) -> io::Resul
         }
         Record::HintDone { id } => writeln!(out, "  hint done {}", id.0),
         Record::Mark { slot, mark } => writeln!(out, "  mark slot {slot} {mark}"),
+        Record::Recovering { recovering } => writeln!(out, "  recovering {recovering}"),
     }
 }
 

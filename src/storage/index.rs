@@ -137,6 +137,8 @@ pub(super) struct Index {
     key_count: u64,
     /// Slots with a delete log, and how long it is.
     delete_counts: BTreeMap<Slot, u64>,
+    /// Whether synced data went missing, and the copy has not caught up since.
+    recovering: bool,
 }
 
 static NO_CLOCK: DotSet = DotSet::EMPTY;
@@ -151,6 +153,7 @@ impl Index {
             next_hint: HintId(1),
             key_count: 0,
             delete_counts: BTreeMap::new(),
+            recovering: false,
         }
     }
 
@@ -216,6 +219,14 @@ impl Index {
 
     pub(super) fn slots_with_deletes(&self) -> impl Iterator<Item = Slot> + '_ {
         self.delete_counts.keys().copied()
+    }
+
+    pub(super) fn recovering(&self) -> bool {
+        self.recovering
+    }
+
+    pub(super) fn set_recovering(&mut self, recovering: bool) {
+        self.recovering = recovering;
     }
 
     pub(super) fn key_count(&self) -> u64 {

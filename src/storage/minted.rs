@@ -35,7 +35,7 @@ impl Minted {
                 self.dots(*slot, clock.rows().map(|(actor, _)| highest(actor)));
             }
             Record::Hint { slot, delta, .. } => self.dots(*slot, delta.dots()),
-            Record::HintDone { .. } => {}
+            Record::HintDone { .. } | Record::Recovering { .. } => {}
         }
     }
 

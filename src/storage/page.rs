@@ -97,6 +97,14 @@ impl Life {
     }
 }
 
+impl Written {
+    /// Whether synced data may be missing from logs that end like this: one of them is shorter than it
+    /// was when the process that the page speaks of had written it last.
+    pub fn reaches_beyond(&self, ends: &[LogEnd]) -> bool {
+        self.ends.iter().zip(ends).any(|(written, end)| written.batch > end.batch)
+    }
+}
+
 /// Why there is no page.
 #[derive(Debug)]
 pub enum PageError {

@@ -17,6 +17,7 @@
 //! | 4 hint | id varint · owed to u16 · slot u16 · key run · extras varint · deleted (u8 0, or 1 and a dot) · kept dots · context dot set · values |
 //! | 5 hint done | id varint |
 //! | 6 mark | slot u16 · dot set, joined into the slot's mark; deletes in it leave the delete log |
+//! | 7 recovering | u8 1: synced data are missing, the copy is catching up; u8 0: it has |
 //! | 16 checkpoint, 17 footer, 18 policy | set aside for all clocks and the next hint id, for the index part of a sealed segment, and for bucket policies; no release writes them yet |
 //!
 //! A *dot* is its actor u64 and counter varint. *Dots* are a varint count and that many dots.
@@ -48,6 +49,7 @@ pub(super) const CLOCK: u8 = 3;
 pub(super) const HINT: u8 = 4;
 const HINT_DONE: u8 = 5;
 pub(super) const MARK: u8 = 6;
+pub(super) const RECOVERING: u8 = 7;
 
 const HERE: u8 = 0;
 const THERE: u8 = 1;
@@ -96,6 +98,8 @@ pub(super) enum Record {
     HintDone { id: HintId },
     /// The slot's delete log need not name these any more.
     Mark { slot: Slot, mark: DotSet },
+    /// Whether the copy is catching up after synced data went missing.
+    Recovering { recovering: bool },
 }
 
 /// Why bytes are no record.
@@ -222,6 +226,12 @@ impl<'a> Scribe<'a> {
         self.end();
     }
 
+    pub(super) fn recovering(mut self, recovering: bool) {
+        self.begin(RECOVERING);
+        self.out.put_byte(u8::from(recovering));
+        self.end();
+    }
+
     fn begin(&mut self, kind: u8) {
         self.out.put_byte(kind);
         self.out.put_u32_le(0);
@@ -314,6 +324,11 @@ impl<'a> Records<'a> {
             MARK => {
                 Record::Mark { slot: fields.slot()?, mark: DotSet::decode(&mut fields.reader)? }
             }
+            RECOVERING => match fields.reader.byte()? {
+                0 => Record::Recovering { recovering: false },
+                1 => Record::Recovering { recovering: true },
+                _ => return Err(Malformed("a copy is catching up or it is not").into()),
+            },
             other => return Err(BadRecord::Unknown(format!("a record of kind {other}"))),
         };
         fields.reader.finish()?;
@@ -472,6 +487,7 @@ mod tests {
         Scribe::new(&mut out, &mut spots).clock(slot, &DotSet::of(dot));
         Scribe::new(&mut out, &mut spots).hint_done(HintId(1));
         Scribe::new(&mut out, &mut spots).mark(slot, &DotSet::of(dot));
+        Scribe::new(&mut out, &mut spots).recovering(true);
         out
     }
 
@@ -479,7 +495,7 @@ mod tests {
     fn a_value_lies_where_its_place_says() {
         let body = sample();
         let records = records(&body);
-        assert_eq!(records.len(), 5);
+        assert_eq!(records.len(), 6);
         let Ok(Record::Entry { entry, .. }) = &records[0] else { panic!("{:?}", records[0]) };
         let [(_, Stored::Here(place)), (_, Stored::There(_))] = entry.values() else {
             panic!("{entry:?}")
@@ -495,7 +511,7 @@ mod tests {
         for len in 0..body.len() {
             let cut = records(&body[..len]);
             let whole = cut.iter().filter(|record| record.is_ok()).count();
-            assert!(whole < 5 && cut.len() <= whole + 1);
+            assert!(whole < 6 && cut.len() <= whole + 1);
         }
     }
 

@@ -290,6 +290,7 @@ fn apply(index: &mut Index, record: Record) {
         }
         Record::HintDone { id } => index.remove_hint(id),
         Record::Mark { slot, mark } => index.raise_mark(slot, &mark),
+        Record::Recovering { recovering } => index.set_recovering(recovering),
     }
 }
 

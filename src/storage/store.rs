@@ -13,7 +13,7 @@ use super::record::{self, map_delta};
 use super::recover::{Recovered, recover};
 use super::segment::{Segments, file_name};
 use super::staging::Staging;
-use super::{Disk, DiskRead, FileName, MakeHandle, Ticket};
+use super::{Disk, DiskRead, FileName, MakeHandle, SyncHandle, Ticket};
 use crate::causality::{Delta, Dot, DotSet, Entry, Value};
 use crate::fields::Malformed;
 use crate::key::Key;
@@ -264,6 +264,11 @@ impl<D: Disk> Store<D> {
         Box::new(self.index.slots_with_deletes())
     }
 
+    /// Whether synced data went missing from this log, and its copy has not caught up since.
+    pub fn recovering(&self) -> bool {
+        self.index.recovering()
+    }
+
     /// How many keys have at least one value, in all slots.
     pub fn key_count(&self) -> u64 {
         self.index.key_count()
@@ -375,6 +380,29 @@ impl<D: Disk> Store<D> {
     pub fn stage_mark(&mut self, slot: Slot, mark: &DotSet) {
         self.staging.add(&self.segments, |scribe| scribe.mark(slot, mark));
         self.index.raise_mark(slot, mark);
+    }
+
+    /// Synced data are missing from this log, or the copy has caught up with other owners.
+    pub fn stage_recovering(&mut self, recovering: bool) {
+        self.staging.add(&self.segments, |scribe| scribe.recovering(recovering));
+        self.index.set_recovering(recovering);
+    }
+
+    /// Writes down durably that synced data are missing, before anything is served. Blocks.
+    pub fn begin_recovering(&mut self) -> Result<(), StoreError> {
+        if self.recovering() {
+            return Ok(());
+        }
+        self.stage_recovering(true);
+        let Some(job) = self.flush()? else {
+            let why = self.full.clone().unwrap_or_default();
+            return Err(StoreError::Io(io::Error::new(io::ErrorKind::StorageFull, why)));
+        };
+        for handle in &job.handles {
+            handle.sync()?;
+        }
+        self.on_synced(job.upto);
+        Ok(())
     }
 
     /// Keeps a delta for an absent owner.

@@ -139,6 +139,9 @@ pub struct Beat {
     pub addr: SocketAddr,
     /// How far each of its shards' logs is synced.
     pub log: Vec<u64>,
+    /// Whether the sender remembers more of the receiver's logs than they held when its life began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolled_back: bool,
 }
 
 impl Datagram {

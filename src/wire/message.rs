@@ -217,6 +217,8 @@ pub enum Source {
     Owners,
     /// No owner could be reached: this is what one node keeps for them as hints.
     Hints,
+    /// The only owners that could be reached lost synced data, and are catching up: there may be more.
+    Recovering,
 }
 
 /// Join this delta into your copy.
@@ -279,6 +281,8 @@ pub struct Fetch {
 /// What a replica has of a key. With it goes the slot's clock: what is covered and not held is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
+    /// Whether the replica lost synced data and is catching up: then it counts for no read.
+    pub recovering: bool,
     /// The slot's clock at the replica.
     pub clock: DotSet,
     /// The entry; a value is `None` where the asker said that it has it.
@@ -294,6 +298,9 @@ pub struct Summary {
     pub classes: u16,
     /// First slot of the partition, and the fingerprint of its clocks.
     pub partitions: Vec<(Slot, u64)>,
+    /// Whether the sender lost synced data: it wants an answer also when nothing differs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovering: bool,
 }
 
 /// Fingerprints of the clocks of single slots.
@@ -307,6 +314,12 @@ pub struct SlotHashes {
     pub class: u16,
     /// As in [`Summary`].
     pub classes: u16,
+    /// First slots of the partitions that are equal, told to who lost synced data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equal: Vec<Slot>,
+    /// Whether the sender lost synced data itself and has not caught up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovering: bool,
 }
 
 /// Send me what I lack of the frame's slot.
@@ -414,6 +427,8 @@ pub struct Counted {
     pub conflicts: u64,
     /// Hints not delivered yet.
     pub hints: u64,
+    /// Slots in which the member lost synced data and has not caught up.
+    pub recovering: u64,
     /// Keys with siblings and how many each has, in key order, at most as many as asked for.
     pub siblings: Vec<(Key, u16)>,
     /// Whether there are more than that.

@@ -52,6 +52,7 @@ fn beat() -> Beat {
         name: "anna".to_owned(),
         addr: "[2001:db8::1]:7400".parse().expect("an address"),
         log: vec![70_000, 5],
+        rolled_back: false,
     }
 }
 
@@ -157,6 +158,7 @@ fn the_largest_datagrams_fit() {
         name: long,
         addr: far,
         log: vec![big; usize::from(MAX_SHARDS)],
+        rolled_back: true,
     });
     for datagram in [hello, beat] {
         let bytes = datagram.encode();

@@ -318,5 +318,9 @@ fn a_disk_that_went_back_is_noticed() {
         net.step(1, Event::LogPosition(positions.to_vec()));
         net.run(2.0);
         assert_eq!(shorter(&net), expected, "{positions:?}");
+        // It is told, and its shards with it.
+        let view = net.nodes[1].view.as_ref().expect("founded");
+        assert_eq!(view.rolled_back, expected, "{positions:?}");
+        assert!(!net.nodes[0].view.as_ref().expect("founded").rolled_back);
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod continuity;
+mod rollback;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

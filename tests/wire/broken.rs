@@ -264,7 +264,7 @@ fn an_entry_tells_its_values_in_one_order() {
     let none = [0u8];
     let entry = |first, second| {
         let residual = DotSet::EMPTY;
-        let mut body = Vec::new();
+        let mut body = vec![0];
         residual.encode(&mut body);
         residual.encode(&mut body);
         body.push(2);

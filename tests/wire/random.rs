@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{Epoch, MemberNumber, SLOTS, Slot, Token};
@@ -105,15 +106,16 @@ fn put_reply() -> impl Strategy<Value = PutReply> {
 }
 
 fn get_reply() -> impl Strategy<Value = GetReply> {
-    let counts = (any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>());
+    let sources = select(vec![Source::Owners, Source::Hints, Source::Recovering]);
+    let counts = (any::<u16>(), any::<u8>(), any::<u8>(), sources);
     (vec((dot(), value()), 0..4), bytes(100), counts).prop_map(
-        |(values, context, (omitted, answered, needed, owners))| GetReply {
+        |(values, context, (omitted, answered, needed, source))| GetReply {
             values,
             omitted,
             context,
             answered,
             needed,
-            source: if owners { Source::Owners } else { Source::Hints },
+            source,
         },
     )
 }
@@ -197,8 +199,9 @@ fn copy() -> impl Strategy<Value = Message> {
         Just(Message::Stored),
         decline.prop_map(Message::Declined),
         (key(), vec(dot(), 0..9)).prop_map(|(key, have)| Message::Fetch(Fetch { key, have })),
-        (set(), entry(option::of(value())))
-            .prop_map(|(clock, entry)| Message::Fetched(Fetched { clock, entry })),
+        (any::<bool>(), set(), entry(option::of(value()))).prop_map(
+            |(recovering, clock, entry)| Message::Fetched(Fetched { recovering, clock, entry })
+        ),
         key().prop_map(|key| Message::Inspect(Inspect { key })),
         inspected.prop_map(Message::Inspected),
     ]
@@ -207,10 +210,26 @@ fn copy() -> impl Strategy<Value = Message> {
 /// What members say to each other of whole slots.
 fn sync() -> impl Strategy<Value = Message> {
     let slot = || (0..SLOTS).prop_map(|number| Slot::new(number).expect("below the last"));
-    let summary = (any::<u16>(), any::<u16>(), vec((slot(), any::<u64>()), 0..9))
-        .prop_map(|(class, classes, partitions)| Summary { class, classes, partitions });
-    let hashes = (vec((slot(), any::<u64>()), 0..9), vec(slot(), 0..9), any::<u16>()).prop_map(
-        |(slots, partitions, class)| SlotHashes { slots, partitions, class, classes: 64 },
+    let partitions = vec((slot(), any::<u64>()), 0..9);
+    let summary = (any::<u16>(), any::<u16>(), partitions, any::<bool>()).prop_map(
+        |(class, classes, partitions, recovering)| Summary {
+            class,
+            classes,
+            partitions,
+            recovering,
+        },
+    );
+    let equal = (vec(slot(), 0..9), any::<bool>());
+    let slots = vec((slot(), any::<u64>()), 0..9);
+    let hashes = (slots, vec(slot(), 0..9), any::<u16>(), equal).prop_map(
+        |(slots, partitions, class, (equal, recovering))| SlotHashes {
+            slots,
+            partitions,
+            class,
+            classes: 64,
+            equal,
+            recovering,
+        },
     );
     let ask = (any::<u64>(), set(), option::of(key()), option::of(set()))
         .prop_map(|(nonce, clock, after, began)| Ask { nonce, clock, after, began });
@@ -233,12 +252,13 @@ fn sync() -> impl Strategy<Value = Message> {
     let clocks = vec((slot(), set()), 0..9).prop_map(|clocks| Clocks { clocks });
     let count = (any::<u16>(), any::<u16>(), option::of("[a-z]{1,9}"), any::<u32>())
         .prop_map(|(class, classes, bucket, limit)| Count { class, classes, bucket, limit });
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>());
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>());
     let counted = (numbers, vec((key(), any::<u16>()), 0..4)).prop_map(
-        |((keys, conflicts, hints, more), siblings)| Counted {
+        |((keys, conflicts, hints, recovering, more), siblings)| Counted {
             keys,
             conflicts,
             hints,
+            recovering,
             siblings,
             more,
         },

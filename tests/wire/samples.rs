@@ -112,12 +112,15 @@ pub fn sample(kind: Kind) -> Sample {
             class: 1,
             classes: 2,
             partitions: vec![(slot(1024), 0x1122_3344_5566_7788)],
+            recovering: false,
         })),
         Kind::SlotHashes => pack(Message::SlotHashes(SlotHashes {
             slots: vec![(slot(1025), 7)],
             partitions: vec![slot(1024)],
             class: 1,
             classes: 2,
+            equal: vec![slot(2048)],
+            recovering: true,
         })),
         Kind::Count => pack(Message::Count(Count {
             class: 0,
@@ -256,8 +259,8 @@ fn lane_sample(kind: Kind) -> Sample {
             &[("key", KEY), ("how many dots", 1), ("dot", 16), ("dot", 16)],
         ),
         Kind::Fetched => message_sample(
-            Message::Fetched(Fetched { clock, entry: entry() }),
-            &[("clock", CLOCK), ("entry", ENTRY)],
+            Message::Fetched(Fetched { recovering: true, clock, entry: entry() }),
+            &[("recovering", 1), ("clock", CLOCK), ("entry", ENTRY)],
         ),
         Kind::Ask => message_sample(
             Message::Ask(Ask {
@@ -335,6 +338,7 @@ fn lane_sample(kind: Kind) -> Sample {
                 keys: 10,
                 conflicts: 3,
                 hints: 2,
+                recovering: 4,
                 siblings: vec![(key(), 2)],
                 more: true,
             }),
@@ -342,6 +346,7 @@ fn lane_sample(kind: Kind) -> Sample {
                 ("keys", 8),
                 ("conflicts", 8),
                 ("hints", 8),
+                ("recovering", 8),
                 ("more", 1),
                 ("how many keys", 1),
                 ("key", KEY),

@@ -98,6 +98,10 @@ pub(crate) struct StartArgs {
     /// memory [default: /dev/shm]
     #[arg(long, value_name = "DIR", env = "RINGDOVE_PAGES", hide_env = true)]
     pub pages: Option<PathBuf>,
+    /// Its data were put back from an old copy, or lost in part: it catches up with the other owners before
+    /// it counts for reads at quorum. A node that notices does so by itself
+    #[arg(long, env = "RINGDOVE_RESTORED", hide_env = true)]
+    pub restored: bool,
     /// A file that says any of the above, in TOML; flags and environment variables go before it
     #[arg(long, value_name = "FILE", env = "RINGDOVE_CONFIG", hide_env = true)]
     pub config: Option<PathBuf>,

@@ -231,7 +231,12 @@ impl Cluster {
             let liveness = if down { Liveness::Down } else { Liveness::Up };
             (MemberNumber(other), Peer { liveness, shards: self.shards(other) })
         };
-        View { me: MemberNumber(node), ring: self.ring.clone(), peers: others.map(peer).collect() }
+        View {
+            me: MemberNumber(node),
+            ring: self.ring.clone(),
+            rolled_back: false,
+            peers: others.map(peer).collect(),
+        }
     }
 
     fn tell_views(&mut self) {
@@ -453,14 +458,20 @@ impl Cluster {
         }
     }
 
-    /// The node's disks are lost, and the copy takes their place. It starts in a new life.
-    pub(in crate::shard) fn restore(&mut self, node: u16) {
+    /// The node's disks are lost, and the copy takes their place. It starts in a new life. When it is
+    /// noticed, the store says that data are missing.
+    pub(in crate::shard) fn restore(&mut self, node: u16, noticed: bool) {
         for ((at, _), place) in &mut self.places {
             if *at == node {
                 place.shard = None;
                 let saved = place.saved.as_ref().expect("a copy was put aside");
                 place.disk.restore(saved);
-                place.synced = saved.copy(0);
+                if noticed {
+                    let options = Options { segment_bytes: SEGMENT_BYTES, last_life: None };
+                    let (mut store, _) = Store::open(place.disk.clone(), options).expect("sound");
+                    store.begin_recovering().expect("room");
+                }
+                place.synced = place.disk.copy(0);
             }
         }
         self.start(node);

@@ -8,7 +8,7 @@
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
 //! split "1,2" "3,4,5" · suspect n1 n2 · up · stop n1 · start n1 · crash n1 · heal
-//! save n1 · restore n1                                a copy of the disks takes their place
+//! save n1 · restore n1 [noticed]                      a copy of the disks takes their place
 //! wait 2s · show k · hints n4 · explain n1 k · siblings n1 · answer · status n1
 //! ```
 
@@ -280,7 +280,7 @@ impl Story {
             "start" => cluster.start(args.node(0)?),
             "crash" => cluster.crash(args.node(0)?),
             "save" => cluster.save(args.node(0)?),
-            "restore" => cluster.restore(args.node(0)?),
+            "restore" => cluster.restore(args.node(0)?, args.has("noticed")),
             "heal" => cluster.heal(),
             "poison" => cluster.poison(args.node(0)?),
             "later" => cluster.delay_reads(args.node(0)?),

@@ -154,6 +154,7 @@ fn get_reply(reply: &GetReply) -> String {
     let source = match reply.source {
         Source::Owners => "",
         Source::Hints => " from hints",
+        Source::Recovering => " from who is catching up",
     };
     let omitted =
         if reply.omitted > 0 { format!(" and {} more", reply.omitted) } else { String::new() };
@@ -171,11 +172,16 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
         Effect::Reply(_, frame) => format!("n{node} => client {}", said(&frame.message)),
         Effect::Send(to, frame) => message(node, to.0, frame, false),
         Effect::Gathered(_, gathered) => format!(
-            "n{node} => node keys={} conflicts={} hints={} missing={}",
+            "n{node} => node keys={} conflicts={} hints={} missing={}{}",
             gathered.keys,
             gathered.conflicts,
             gathered.hints,
-            list(gathered.missing.iter().map(|member| name(*member)))
+            list(gathered.missing.iter().map(|member| name(*member))),
+            gathered
+                .recovering
+                .iter()
+                .map(|(member, slots)| format!(" {} catches up in {slots} slots", name(*member)))
+                .collect::<String>()
         ),
     }
 }

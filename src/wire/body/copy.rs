@@ -100,17 +100,20 @@ impl Body for Fetch {
 
 /// | field | form |
 /// |---|---|
+/// | recovering | flag |
 /// | clock | set |
 /// | entry | entry, with values or none |
 impl Body for Fetched {
     fn put(&self, out: &mut Vec<u8>) {
+        out.put_flag(self.recovering);
         self.clock.encode(out);
         out.put_entry(&self.entry);
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let recovering = fields.flag()?;
         let clock = fields.set()?;
         let entry = fields.entry()?;
-        Ok(Fetched { clock, entry })
+        Ok(Fetched { recovering, clock, entry })
     }
 }

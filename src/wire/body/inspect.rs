@@ -53,7 +53,7 @@ impl Body for Inspected {
 
 /// | field | form |
 /// |---|---|
-/// | keys, conflicts, hints | u64 each |
+/// | keys, conflicts, hints, recovering | u64 each |
 /// | more | flag |
 /// | siblings | count, then per key: key, how many u16 |
 impl Body for Counted {
@@ -61,6 +61,7 @@ impl Body for Counted {
         out.put_u64_le(self.keys);
         out.put_u64_le(self.conflicts);
         out.put_u64_le(self.hints);
+        out.put_u64_le(self.recovering);
         out.put_flag(self.more);
         out.put_varint(self.siblings.len() as u64);
         for (key, siblings) in &self.siblings {
@@ -73,10 +74,11 @@ impl Body for Counted {
         let keys = fields.reader.u64_le()?;
         let conflicts = fields.reader.u64_le()?;
         let hints = fields.reader.u64_le()?;
+        let recovering = fields.reader.u64_le()?;
         let more = fields.flag()?;
         let count = fields.reader.count(SIBLING_BYTES)?;
         let siblings = (0..count).map(|_| Ok((fields.key()?, fields.reader.u16_le()?)));
         let siblings = siblings.collect::<Result<_, Malformed>>()?;
-        Ok(Counted { keys, conflicts, hints, siblings, more })
+        Ok(Counted { keys, conflicts, hints, recovering, siblings, more })
     }
 }

@@ -142,7 +142,7 @@ impl Body for Get {
 /// |---|---|
 /// | answered, needed | u8 each |
 /// | omitted | u16 |
-/// | source | u8: 0 owners, 1 hints |
+/// | source | u8: 0 owners, 1 hints, 2 recovering |
 /// | context | run |
 /// | values | values |
 impl Body for GetReply {
@@ -153,6 +153,7 @@ impl Body for GetReply {
         out.put_byte(match self.source {
             Source::Owners => 0,
             Source::Hints => 1,
+            Source::Recovering => 2,
         });
         out.put_run(&self.context);
         out.put_values(&self.values);
@@ -165,6 +166,7 @@ impl Body for GetReply {
         let source = match fields.reader.byte()? {
             0 => Source::Owners,
             1 => Source::Hints,
+            2 => Source::Recovering,
             _ => return Err(Malformed("a source that is none")),
         };
         let context = fields.copied_run()?;

@@ -17,6 +17,8 @@ use crate::world::World;
 const COPIES_KEPT: usize = 4;
 /// How often a restore is from nothing at all.
 const WIPED: f64 = 0.25;
+/// How often a restore that nothing notices is told to the node.
+const TOLD: f64 = 0.8;
 
 impl World {
     /// Somebody copies a node's directory, running or not.
@@ -48,7 +50,13 @@ impl World {
         let what = if wiped { "comes back empty" } else { "comes back from an old copy" };
         self.trace.line(self.now, || format!("n{} {what}", node + 1));
         self.counts.restores += 1;
-        self.restores.push(self.now);
+        // The page remembers where the logs ended, or else most operators say what they did.
+        let noticed = self.nodes[node].page.is_some();
+        self.nodes[node].restored = !noticed && self.fault_dice.chance(TOLD);
+        if !noticed && !self.nodes[node].restored {
+            self.counts.silent_restores += 1;
+            self.silent_restores.push(self.now);
+        }
         self.excuse();
     }
 

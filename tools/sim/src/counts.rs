@@ -75,6 +75,10 @@ counts! {
     failed_syncs "failed syncs",
     /// Disks that went back in time.
     restores "restored or wiped disks",
+    /// Of these, those that neither the page nor the operator noticed.
+    silent_restores "of these unnoticed",
+    /// Starts of nodes that catch up before they count for reads.
+    recoveries "starts that catch up first",
     /// Writes whose last copy such a disk took.
     excused "writes excused by that",
     /// Sync pages that listed all of a slot.

@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) last_life: Option<u64>,
     /// What lies in memory of the last process, as long as there is power.
     pub(crate) page: Option<Written>,
+    /// Whether its operator is going to say that its disks went back in time.
+    pub(crate) restored: bool,
     /// Old copies of its disks.
     pub(crate) copies: Vec<Copy>,
 }
@@ -114,6 +116,7 @@ impl Node {
             starts: 0,
             last_life: None,
             page: None,
+            restored: false,
             copies: Vec::new(),
         }
     }
@@ -149,8 +152,18 @@ impl Node {
             let opened = Store::open(disk.clone(), options).map(|(store, _)| store);
             opened.map_err(|why| format!("n{} shard {index} does not open: {why}", self.number))
         };
-        let stores: Vec<_> = self.disks.iter().enumerate().map(open).collect::<Result<_, _>>()?;
-        let ends: Vec<LogEnd> = stores.iter().map(Store::end).collect();
+        let mut stores: Vec<_> =
+            self.disks.iter().enumerate().map(open).collect::<Result<_, _>>()?;
+        let ends = |stores: &[Store<MemoryDisk>]| stores.iter().map(Store::end).collect();
+        let found: Vec<LogEnd> = ends(&stores);
+        let lacks = self.page.as_ref().is_some_and(|page| page.reaches_beyond(&found));
+        if lacks || self.restored {
+            for store in &mut stores {
+                store.begin_recovering().map_err(|why| format!("n{}: {why}", self.number))?;
+            }
+        }
+        self.restored = false;
+        let ends: Vec<LogEnd> = ends(&stores);
         let life = Life::after(self.last_life, self.page.as_ref(), &ends, || start.drawn);
         self.last_life = Some(life.life());
         let mut running = Vec::new();
@@ -180,6 +193,12 @@ impl Node {
             paused: None,
         });
         Ok(life)
+    }
+
+    /// Whether synced data are missing from a disk of its running process, and it has not caught up.
+    pub(crate) fn recovers(&self) -> bool {
+        let mut shards = self.process.iter().flat_map(|process| &process.shards);
+        shards.any(|running| running.shard.store().recovering())
     }
 
     /// A value that a shard staged just now, so that no disk is asked.
@@ -214,7 +233,8 @@ impl Node {
             let liveness = if *up { Liveness::Up } else { Liveness::Down };
             (*member, Peer { liveness, shards: shards[place(*member)] })
         });
-        View { me: self.number, ring: Arc::clone(ring), peers: peers.collect() }
+        let (me, ring) = (self.number, Arc::clone(ring));
+        View { me, ring, rolled_back: false, peers: peers.collect() }
     }
 }
 

@@ -54,6 +54,7 @@ impl World {
         };
         self.counts.restarts += u64::from(again);
         self.counts.lives_kept += u64::from(matches!(life, Life::Kept(_)));
+        self.counts.recoveries += u64::from(self.nodes[node].recovers());
         self.trace.line(self.now, || format!("n{} starts, {life:x?}", node + 1));
         let others: Vec<_> = self.ring.members.iter().map(|member| member.number).collect();
         let me = self.number(node);

@@ -71,8 +71,8 @@ pub(crate) struct World {
     pub(crate) violations: Vec<Violation>,
     /// Frames planned to arrive that may change something.
     pub(crate) writes_under_way: u64,
-    /// When disks went back in time.
-    pub(crate) restores: Vec<Duration>,
+    /// When disks went back in time without anything noticing.
+    pub(crate) silent_restores: Vec<Duration>,
     /// Whether the faults are over.
     pub(crate) healed: bool,
     pub(crate) fault_dice: Dice,
@@ -101,7 +101,7 @@ impl World {
             trace: Trace::new(options.trace),
             violations: Vec::new(),
             writes_under_way: 0,
-            restores: Vec::new(),
+            silent_restores: Vec::new(),
             healed: false,
             fault_dice: Dice::new(seed, "faults"),
             life_dice: Dice::new(seed, "lives"),
@@ -213,6 +213,9 @@ impl World {
                 if requests > 0 {
                     return Some(format!("{requests} requests wait at n{}", node.number));
                 }
+                if running.shard.store().recovering() {
+                    return Some(format!("n{} catches up", node.number));
+                }
                 if running.syncing || running.unsynced.is_some() {
                     return Some(format!("n{} syncs", node.number));
                 }
@@ -275,7 +278,7 @@ impl World {
             present,
             graphs: (0..keys).map(|key| Graph::of(&self.history, key)).collect(),
             final_reads,
-            restores: &self.restores,
+            silent_restores: &self.silent_restores,
             row: usize::from(self.mix.copies).min(self.nodes.len()),
         };
         let found = judge(&evidence, &mut self.counts);

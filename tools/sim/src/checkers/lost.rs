@@ -111,7 +111,7 @@ pub(super) mod tests {
                 dumps: &[Dump::default()],
                 present: vec![present.iter().copied().collect()],
                 graphs: vec![Graph::of(&self.history, 0)],
-                restores: &[],
+                silent_restores: &[],
                 final_reads: &[],
                 row: 3,
             };

@@ -86,8 +86,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) graphs: Vec<Graph>,
     /// The reads at all owners, from every node, after everything was healed.
     pub(crate) final_reads: &'a [OpId],
-    /// When disks went back in time.
-    pub(crate) restores: &'a [Duration],
+    /// When disks went back in time without anything noticing.
+    pub(crate) silent_restores: &'a [Duration],
     /// How many owners a slot has.
     pub(crate) row: usize,
 }

@@ -3,8 +3,10 @@
 //! Is: each key as a regular register with siblings, for every pair of a write acknowledged by `w`
 //! owners and a read invoked afterwards and answered by `r` owners with `w + r` above the row.
 //! Fallbacks count for nothing here. A delete leaves nothing to show, so what any delete that may have
-//! taken place before the read returned had seen is excused.
-//! Is not: a claim across a restore, for a disk that went back may count for both; linearizability. Two reads that overlap a write may see it and then not.
+//! taken place before the read returned had seen is excused; so is a write whose last copy a disk
+//! took that went back.
+//! Is not: a claim across a restore that nothing noticed, for such a disk may count for both;
+//! linearizability. Two reads that overlap a write may see it and then not.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use ringdove::wire::Source;
 use super::lost::took_place;
 use super::{Evidence, Violation};
 use crate::counts::Counts;
-use crate::history::{Kind, Outcome, list};
+use crate::history::{Kind, Op, Outcome, list};
 
 /// Stale quorum reads.
 pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violation> {
@@ -28,14 +30,15 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
         let writes = || graph.writes().iter().map(|op| history.op(*op));
         let deletes = writes().filter(|op| took_place(op) && op.invoked <= returned);
         let known = graph.closure(read.shown.iter().copied().chain(deletes.map(|op| op.id)));
-        for write in writes().filter(|op| op.outcome == Outcome::Ok) {
+        let promised = |op: &&Op| op.outcome == Outcome::Ok && !op.excused;
+        for write in writes().filter(promised) {
             let finished = write.returned.is_some_and(|at| at <= read.invoked);
             if !finished || usize::from(write.owners) + usize::from(read.owners) <= evidence.row {
                 continue;
             }
             // A disk that went back may have been in the write's quorum, and is in the read's.
             let forgot = |at: &Duration| write.invoked <= *at && *at <= returned;
-            if evidence.restores.iter().any(forgot) {
+            if evidence.silent_restores.iter().any(forgot) {
                 continue;
             }
             counts.regular_pairs += 1;

@@ -1,0 +1,113 @@
+//! A copy that lost synced data counts for no read before it has caught up.
+//!
+//! A disk may go back in time: an old copy is put back, an empty one takes its place, what is damaged is
+//! left out. Then the node has acknowledged writes that it does not have any more. It takes writes, and
+//! counts for them: those are on its disk. But readers that count it might miss what it forgot. So it
+//! first hears from other owners of each slot, and pulls what they have: from N - majority + 1 of them,
+//! because every quorum of writers that it was in holds one of these; or from all others, because
+//! nobody has more than all have together. Owners that catch up themselves count only for the latter.
+//! (A quorum of writers, then one of readers: Gifford, *Weighted Voting*, 1979.)
+//!
+//! Invariant: the store says that the copy recovers until every slot is through; what was heard from whom
+//! is in memory, so a restart asks again. Not here: how it is found out that data are missing (`server`,
+//! `control`), the pulling (`sync`).
+
+use std::collections::BTreeMap;
+
+use super::Shard;
+use crate::ring::{MemberNumber, Slot, View};
+use crate::rules::{Rule, holds};
+use crate::storage::Disk;
+
+/// The slots that have not caught up.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    begun: bool,
+    /// Who was heard in this life, and whether it had nothing to catch up with itself.
+    slots: BTreeMap<Slot, BTreeMap<MemberNumber, bool>>,
+}
+
+impl Recovery {
+    /// How many slots there are.
+    pub(super) fn len(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// How many there are in a class.
+    pub(super) fn count_class(&self, class: u16, classes: u16) -> u64 {
+        self.slots.keys().filter(|slot| slot.shard(classes) == class).count() as u64
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// Whether any slot has not caught up.
+    pub(super) fn recovers(&self) -> bool {
+        !self.recovery.slots.is_empty()
+    }
+
+    /// Whether the own copy of a slot counts for no read.
+    pub(super) fn recovering(&self, slot: Slot) -> bool {
+        self.recovery.slots.contains_key(&slot) && holds(Rule::RecoverFirst)
+    }
+
+    /// Begins when the store or a member says that data are missing, once in a life.
+    pub(super) fn recover(&mut self, view: &View) {
+        let doubted = self.store.recovering() || view.rolled_back;
+        if self.recovery.begun || !doubted {
+            return;
+        }
+        self.recovery.begun = true;
+        let shared = |slot: &Slot| view.owns(*slot) && view.ring.row(*slot).len() > 1;
+        let slots = Slot::all().filter(|slot| self.mine(*slot) && shared(slot));
+        self.recovery.slots = slots.map(|slot| (slot, BTreeMap::new())).collect();
+        log::warn!(
+            "shard {}: synced data are missing; {} slots count for no read until other owners were \
+             heard",
+            self.config.shard,
+            self.recovery.len()
+        );
+        if self.recovers() != self.store.recovering() {
+            self.store.stage_recovering(self.recovers());
+            self.staged();
+        }
+    }
+
+    /// All that another owner had of a slot at some moment of this life is in the own copy.
+    pub(super) fn caught_up(&mut self, slot: Slot, with: MemberNumber) {
+        let class = |(peer, class): &&(MemberNumber, u16)| {
+            *peer == with && slot.shard(self.classes_with(with)) == *class
+        };
+        let recovers = self.sync.peers_recovering().find(class).is_some();
+        let Some(heard) = self.recovery.slots.get_mut(&slot) else { return };
+        heard.insert(with, !recovers);
+        let owners = self.view.as_ref().map_or(0, |view| view.ring.row(slot).len());
+        let whole = heard.values().filter(|whole| **whole).count();
+        let enough = owners - (owners / 2 + 1) + 1;
+        if whole < enough && heard.len() + 1 < owners {
+            return;
+        }
+        self.recovery.slots.remove(&slot);
+        if !self.recovers() {
+            log::info!("shard {}: caught up with other owners", self.config.shard);
+            self.store.stage_recovering(false);
+            self.staged();
+        }
+    }
+
+    /// The same, for all slots of a partition that lie in a class.
+    pub(super) fn caught_up_in(
+        &mut self,
+        view: &View,
+        index: usize,
+        class: u16,
+        with: MemberNumber,
+    ) {
+        if !self.recovers() {
+            return;
+        }
+        let classes = self.classes_with(with);
+        for slot in view.ring.slots_of(index).filter(|slot| slot.shard(classes) == class) {
+            self.caught_up(slot, with);
+        }
+    }
+}
