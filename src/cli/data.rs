@@ -126,7 +126,9 @@ pub(crate) async fn put(
         None if args.blind => request.blind(),
         None => request,
     };
-    write(&key, request, args.wait.stable(), screen, "written").await
+    let done = write(&key, request, args.wait.stable(), screen, "written").await?;
+    note_conflict(&key, &done, screen);
+    Ok(Exit::Ok)
 }
 
 /// Deletes a key.
@@ -145,7 +147,9 @@ pub(crate) async fn delete(
     if let Some(context) = context {
         request = request.context(context);
     }
-    write(&key, request, args.wait.stable(), screen, "deleted").await
+    let done = write(&key, request, args.wait.stable(), screen, "deleted").await?;
+    note_conflict(&key, &done, screen);
+    Ok(Exit::Ok)
 }
 
 /// Sends a write, waits until every owner has it if that was asked for, and tells how it ended.
@@ -155,7 +159,7 @@ pub(crate) async fn write(
     wait: Option<Duration>,
     screen: &mut Screen,
     verb: &str,
-) -> Result<Exit, Trouble> {
+) -> Result<PutDone, Trouble> {
     let ended = match wait {
         Some(at_most) => request.until_stable(at_most).send().await,
         None => request.send().await,
@@ -189,16 +193,20 @@ pub(crate) async fn write(
             if wait.is_some() {
                 screen.print(format!("{} stable: every owner has it\n", screen.paint.good("ok")));
             }
-            if done.siblings > 1 {
-                screen.say(&format!(
-                    "note: {key} has {} conflicting values now: ringdove explain {}\n",
-                    done.siblings,
-                    show::key_words(key)
-                ));
-            }
         }
     }
-    Ok(Exit::Ok)
+    Ok(done)
+}
+
+/// A write may have come to stand beside others.
+fn note_conflict(key: &Key, done: &PutDone, screen: &mut Screen) {
+    if done.siblings > 1 && screen.format == Format::Table {
+        screen.say(&format!(
+            "note: {key} has {} conflicting values now: ringdove explain {}\n",
+            done.siblings,
+            show::key_words(key)
+        ));
+    }
 }
 
 /// A write is done, and the time is over in which every owner should have come to have it.

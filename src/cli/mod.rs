@@ -18,6 +18,7 @@ mod inspect;
 mod lines;
 mod link;
 mod paint;
+mod resolve;
 mod screen;
 mod settings;
 mod show;

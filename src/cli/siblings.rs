@@ -1,16 +1,13 @@
-//! `siblings list`, `show` and `resolve`, and `explain`.
+//! `siblings list` and `show`, and `explain`.
 
-use super::args::{
-    Common, ExplainArgs, Format, KeyArgs, ReadArgs, ResolveArgs, SiblingsArgs, SiblingsCommand,
-};
-use super::data::{not_found, note_omitted, value_of, write};
+use super::args::{Common, ExplainArgs, Format, KeyArgs, ReadArgs, SiblingsArgs, SiblingsCommand};
+use super::data::{not_found, note_omitted};
 use super::exit::Exit;
 use super::link::{connect, key_of, member_names, wrong_answer};
+use super::resolve::resolve;
 use super::screen::Screen;
 use super::show::{self, Shown};
 use super::trouble::Trouble;
-use super::words::count;
-use crate::client::Got;
 use crate::key::Key;
 use crate::wire::{Answer, Question};
 
@@ -80,64 +77,12 @@ async fn show_one(
         let words = show::key_words(&key);
         screen.print(format!(
             "\nnext:  ringdove siblings resolve {words} --pick 1\n       \
-             ringdove siblings resolve {words} --value MERGED\n"
+             ringdove siblings resolve {words} --value MERGED\n       \
+             ringdove siblings resolve {words} --edit\n"
         ));
     }
     note_omitted(&got, screen);
     Ok(Exit::Ok)
-}
-
-/// Replaces exactly the values that were read by one.
-async fn resolve(
-    common: &Common,
-    args: &ResolveArgs,
-    screen: &mut Screen,
-) -> Result<Exit, Trouble> {
-    let key = key_of(&args.key)?;
-    let written = args.value.as_deref().map(|typed| value_of(typed, screen)).transpose()?;
-    let client = connect(common).await?;
-    let got = client.get(&key).level(args.read.read_level).await?;
-    if got.is_missing() {
-        return Err(not_found(&key, &got));
-    }
-    let value = match (written, &args.pick) {
-        (Some(value), _) => value,
-        (None, Some(pick)) => {
-            let shown = Shown::of(&got);
-            let index = picked(&key, &got, &shown, pick)?;
-            if !got.is_conflict() {
-                let text = format!("{key} has one value already; nothing was written.\n");
-                screen.say(&text);
-                return Ok(Exit::Ok);
-            }
-            shown.values[index].bytes.clone()
-        }
-        (None, None) => {
-            return Err(Trouble::usage("no value was chosen", "say --pick N or --value V"));
-        }
-    };
-    let mut request =
-        client.put(&key, value).context(got.context.clone()).level(args.write.write_level);
-    if args.write.strict {
-        request = request.strict();
-    }
-    write(&key, request, None, screen, "resolved").await
-}
-
-/// Which value was picked: by number, as they are shown, or by dot.
-fn picked(key: &Key, got: &Got, shown: &Shown, pick: &str) -> Result<usize, Trouble> {
-    let by_dot = shown.values.iter().position(|value| value.dot == pick);
-    let number = pick.trim_start_matches('#').parse::<usize>().ok();
-    let by_number = number.filter(|number| (1..=shown.values.len()).contains(number));
-    by_dot.or(by_number.map(|number| number - 1)).ok_or_else(|| {
-        let values = count(got.values.len() as u64, "value", "values");
-        Trouble::new(
-            Exit::Usage,
-            format!("{key} has {values} now, and {pick} is the number or dot of none"),
-            "nothing was written",
-            format!("look again: ringdove siblings show {}", show::key_words(key)),
-        )
-    })
 }
 
 /// Shows everything that is known of a key.

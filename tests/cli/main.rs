@@ -2,6 +2,7 @@
 //!
 //! Waits are for conditions, within a bound; every process started here is ended here.
 
+mod resolve;
 mod stable;
 
 use std::io::{BufRead, BufReader, Write};

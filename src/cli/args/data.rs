@@ -267,6 +267,7 @@ Examples:
   ringdove siblings list                          which keys have conflicting values
   ringdove siblings show cart/ann                 the values, numbered
   ringdove siblings resolve cart/ann --pick 2     keep one of them
+  ringdove siblings resolve cart/ann --edit       merge them by hand
   ringdove siblings resolve cart/ann --value '[\"tea\",\"milk\"]'
 
 Writes that had not seen each other are kept side by side until somebody who has seen them all
@@ -318,23 +319,40 @@ Examples:
         level: ReadArgs,
     },
     /// Replace the conflicting values of one key by one value
-    #[command(
-        after_help = "\
+    #[command(after_help = RESOLVE_EXAMPLES, override_usage = RESOLVE_USAGE)]
+    Resolve(ResolveArgs),
+}
+
+const RESOLVE_USAGE: &str = "\
+ringdove siblings resolve [OPTIONS] <KEY> --pick <N|DOT>
+       ringdove siblings resolve [OPTIONS] <KEY> --value <VALUE|->
+       ringdove siblings resolve [OPTIONS] <KEY> --merge json-union [--base <FILE>]
+       ringdove siblings resolve [OPTIONS] <KEY> --edit [--base <FILE>]";
+
+const RESOLVE_EXAMPLES: &str = "\
 Examples:
   ringdove siblings resolve cart/ann --pick 1
   ringdove siblings resolve cart/ann --value '[\"tea\",\"milk\"]'
   ringdove siblings resolve cart/ann --value - < merged.json
+  ringdove siblings resolve cart/ann --merge json-union
+  ringdove siblings resolve cart/ann --edit --base before.txt
 
-It replaces exactly the values that it read. One that is written meanwhile stays, as a sibling.",
-        override_usage = "ringdove siblings resolve [OPTIONS] <KEY> --pick <N|DOT>\n       \
-                          ringdove siblings resolve [OPTIONS] <KEY> --value <VALUE|->"
-    )]
-    Resolve(ResolveArgs),
-}
+It replaces exactly the values that it read. One that is written meanwhile stays, as a sibling, and
+the command exits with 4.
+
+--merge json-union merges objects member by member and unites lists, each element once. Where values
+differ and nothing says which is right it tells the places and writes nothing (exit code 4).
+
+--edit opens $VISUAL or $EDITOR on the values, in blocks as merge tools know them. Nothing is written
+while a marker is left, when the file is left as it was or empty, or when the editor fails.
+
+Both are three-way merges where the common ancestor is known: then what only one value changed or
+removed is taken. A replaced value is dropped, so it is known only while a node that was away still
+holds it, and if it has at most 256 bytes, or from --base. Without it nothing counts as removed.";
 
 /// `siblings resolve`
 #[derive(Debug, Clone, Args)]
-#[command(group = clap::ArgGroup::new("how").required(true).args(["pick", "value"]))]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["pick", "value", "merge", "edit"]))]
 pub(crate) struct ResolveArgs {
     #[command(flatten)]
     pub key: KeyArgs,
@@ -354,6 +372,35 @@ pub(crate) struct ResolveArgs {
         allow_hyphen_values = true
     )]
     pub value: Option<OsString>,
+    /// Merge them: json-union keeps whatever any of them has
+    #[arg(
+        long,
+        value_enum,
+        value_name = "json-union",
+        hide_possible_values = true,
+        env = "RINGDOVE_MERGE",
+        hide_env = true
+    )]
+    pub merge: Option<MergeKind>,
+    /// Merge them by hand, in an editor
+    #[arg(long, env = "RINGDOVE_EDIT", hide_env = true, value_parser = switch())]
+    pub edit: bool,
+    /// With --merge or --edit: the value that they all came from, in a file
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "RINGDOVE_BASE",
+        hide_env = true,
+        conflicts_with_all = ["pick", "value"]
+    )]
+    pub base: Option<PathBuf>,
+}
+
+/// How values are merged without a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MergeKind {
+    /// The union of JSON values.
+    JsonUnion,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\

@@ -18,8 +18,8 @@ pub(crate) use cluster::{
     copy_count, shard_count,
 };
 pub(crate) use data::{
-    BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, PutArgs, ReadArgs, ResolveArgs,
-    SiblingsArgs, SiblingsCommand,
+    BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, MergeKind, PutArgs, ReadArgs,
+    ResolveArgs, SiblingsArgs, SiblingsCommand,
 };
 
 const ABOUT: &str = "A leaderless key-value store: every node takes reads and writes, also in a \

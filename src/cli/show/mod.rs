@@ -17,7 +17,7 @@ pub(crate) use members::members_text;
 pub(crate) use ring::{ring_rows, ring_text};
 pub(crate) use siblings::{siblings_json, siblings_text};
 pub(crate) use status::status_text;
-pub(crate) use values::{Shown, get_json, key_words, put_json, siblings_lines};
+pub(crate) use values::{Shown, ShownValue, get_json, key_words, put_json, siblings_lines};
 
 /// Compact JSON of an answer on one line.
 pub(crate) fn json_line(answer: &impl serde::Serialize) -> String {
