@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use thiserror::Error;
 
-use super::DotSet;
+use super::{Dead, DotSet, Resolve, Unresolved};
 use crate::fields::{Reader, WriteFields};
 use crate::key::Key;
 
@@ -49,6 +49,12 @@ pub enum ContextError {
     /// A token of a later release.
     #[error("this context has format {0}, which this release does not know; read the key again")]
     Version(u8),
+    /// A token of a node whose ring lists more dead actors.
+    #[error(
+        "this context comes from a node whose ring is newer than this node's; nothing is wrong with it; \
+         try again in a moment, or through the node that gave it"
+    )]
+    Ahead,
 }
 
 fn mac(secret: &Secret, key: &Key, sealed: &[u8]) -> [u8; MAC_BYTES] {
@@ -69,8 +75,13 @@ pub fn seal_context(secret: &Secret, key: &Key, context: &DotSet) -> Vec<u8> {
     token
 }
 
-/// Reads a token that a client handed back with a write to this key.
-pub fn open_context(secret: &Secret, key: &Key, token: &[u8]) -> Result<DotSet, ContextError> {
+/// Reads a token that a client handed back with a write to this key, where `dead` is the ring's list.
+pub fn open_context(
+    secret: &Secret,
+    dead: &Dead,
+    key: &Key,
+    token: &[u8],
+) -> Result<DotSet, ContextError> {
     let Some((sealed, given)) = token.split_last_chunk::<MAC_BYTES>() else {
         return Err(ContextError::NotOurs);
     };
@@ -86,9 +97,13 @@ pub fn open_context(secret: &Secret, key: &Key, token: &[u8]) -> Result<DotSet, 
         Ok(other) => return Err(ContextError::Version(other)),
         Err(_) => return Err(ContextError::NotOurs),
     }
-    let context = DotSet::decode(&mut reader).map_err(|_| ContextError::NotOurs)?;
+    let mut context = DotSet::decode(&mut reader).map_err(|_| ContextError::NotOurs)?;
     reader.finish().map_err(|_| ContextError::NotOurs)?;
-    Ok(context)
+    match context.resolve(dead) {
+        Ok(()) => Ok(context),
+        Err(Unresolved::Ahead(_)) => Err(ContextError::Ahead),
+        Err(Unresolved::Twice(_)) => Err(ContextError::NotOurs),
+    }
 }
 
 #[cfg(test)]
@@ -109,12 +124,30 @@ mod tests {
     #[test]
     fn comes_back_for_its_own_key_only() {
         let token = seal_context(&SECRET, &key("cart", "ann"), &context());
-        assert_eq!(open_context(&SECRET, &key("cart", "ann"), &token), Ok(context()));
+        assert_eq!(open_context(&SECRET, &Dead::NONE, &key("cart", "ann"), &token), Ok(context()));
         for other in [key("cart", "bob"), key("car", "tann"), key("cat", "ann")] {
-            assert_eq!(open_context(&SECRET, &other, &token), Err(ContextError::NotOurs));
+            assert_eq!(
+                open_context(&SECRET, &Dead::NONE, &other, &token),
+                Err(ContextError::NotOurs)
+            );
         }
         let other = Secret([8; 16]);
-        assert_eq!(open_context(&other, &key("cart", "ann"), &token), Err(ContextError::NotOurs));
+        assert_eq!(
+            open_context(&other, &Dead::NONE, &key("cart", "ann"), &token),
+            Err(ContextError::NotOurs)
+        );
+    }
+
+    #[test]
+    fn waits_for_a_ring_that_lists_as_many_dead() {
+        let dead = Dead::new(vec![Actor::new(3, 7)]).expect("one actor");
+        let mut closed = context();
+        closed.union(&DotSet::of_dead(1, &dead));
+        let (key, open) = (key("cart", "ann"), open_context);
+        let token = seal_context(&SECRET, &key, &closed);
+        assert_eq!(open(&SECRET, &Dead::NONE, &key, &token), Err(ContextError::Ahead));
+        let opened = open(&SECRET, &dead, &key, &token).expect("a token of this cluster");
+        assert!(opened == closed && opened.contains(Dot::new(Actor::new(3, 7), 1 << 40)));
     }
 
     #[test]
@@ -124,10 +157,13 @@ mod tests {
         for bit in 0..token.len() * 8 {
             let mut forged = token.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(open_context(&SECRET, &key, &forged), Err(ContextError::NotOurs));
+            assert_eq!(
+                open_context(&SECRET, &Dead::NONE, &key, &forged),
+                Err(ContextError::NotOurs)
+            );
         }
         for len in 0..token.len() {
-            assert!(open_context(&SECRET, &key, &token[..len]).is_err());
+            assert!(open_context(&SECRET, &Dead::NONE, &key, &token[..len]).is_err());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A set of dots: a replica's clock of one slot, or a context.
 //!
-//! Invariant: actors ascend, and none is listed without a counter. One set has one encoding, so two
-//! equal clocks have equal bytes and equal fingerprints.
+//! Invariant: actors ascend, and none is listed without a counter, or beside a `closed` that covers it.
+//! One set has one encoding, so two equal clocks have equal bytes and equal fingerprints.
 //! Not here: which dots may be forgotten. A clock only ever grows.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use super::{Actor, Dot, Runs};
+use super::{Actor, Dead, Dot, Resolve, Runs, Unresolved};
 use crate::fields::{Malformed, Reader, WriteFields};
 use crate::rules::{Rule, holds};
 
@@ -17,21 +17,42 @@ use crate::rules::{Rule, holds};
 /// list of dead actors.
 ///
 /// The counters of one actor are a contiguous *base* and a *cloud* above it, see [`Runs`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default)]
 pub struct DotSet {
     rows: Vec<(Actor, Runs)>,
     closed: u32,
+    /// The ring's list, or a shorter one that is long enough for `closed`. Part of how the set is asked, not of
+    /// what is in it. Empty while `closed` is 0, and until a set that was read from bytes is resolved.
+    dead: Dead,
 }
+
+impl PartialEq for DotSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.closed == other.closed
+    }
+}
+
+impl Eq for DotSet {}
 
 impl DotSet {
     /// The set with nothing in it.
-    pub const EMPTY: DotSet = DotSet { rows: Vec::new(), closed: 0 };
+    pub const EMPTY: DotSet = DotSet { rows: Vec::new(), closed: 0, dead: Dead::NONE };
 
     /// The set of one dot.
     pub fn of(dot: Dot) -> Self {
         let mut set = DotSet::default();
         set.insert(dot);
         set
+    }
+
+    /// Every dot of the first `closed` actors of a list.
+    ///
+    /// # Panics
+    /// When the list has fewer.
+    pub fn of_dead(closed: u32, dead: &Dead) -> Self {
+        assert!(closed <= dead.count(), "only listed actors are closed");
+        let dead = if closed == 0 { Dead::NONE } else { dead.clone() };
+        DotSet { rows: Vec::new(), closed, dead }
     }
 
     /// Whether nothing is in it.
@@ -47,6 +68,21 @@ impl DotSet {
     /// How many of the ring's dead actors this set covers wholly.
     pub fn closed(&self) -> u32 {
         self.closed
+    }
+
+    /// Whether every dot of an actor is in it, whatever their number.
+    pub fn covers_all_of(&self, actor: Actor) -> bool {
+        if self.closed == 0 {
+            return false;
+        }
+        assert!(self.closed <= self.dead.count(), "a set is resolved before it is asked");
+        self.dead.place(actor).is_some_and(|place| place <= self.closed)
+    }
+
+    /// The part of it that is about these actors, and how many it covers wholly.
+    pub fn about(&self, wanted: impl Fn(Actor) -> bool) -> DotSet {
+        let rows = self.rows.iter().filter(|(actor, _)| wanted(*actor)).cloned().collect();
+        DotSet { rows, closed: self.closed, dead: self.dead.clone() }
     }
 
     fn find(&self, actor: Actor) -> Result<usize, usize> {
@@ -68,6 +104,7 @@ impl DotSet {
     /// Whether `dot` is in it.
     pub fn contains(&self, dot: Dot) -> bool {
         self.runs(dot.actor).is_some_and(|runs| runs.contains(dot.counter))
+            || self.covers_all_of(dot.actor)
     }
 
     /// Every counter of `actor` up to this one is in it. 0 when the first is missing.
@@ -82,24 +119,41 @@ impl DotSet {
 
     /// Adds one dot.
     pub fn insert(&mut self, dot: Dot) {
-        self.runs_mut(dot.actor).insert(dot.counter);
+        if !self.covers_all_of(dot.actor) {
+            self.runs_mut(dot.actor).insert(dot.counter);
+        }
     }
 
     /// Adds everything that is in `other`.
     pub fn union(&mut self, other: &DotSet) {
-        for (actor, runs) in other.rows() {
-            self.runs_mut(actor).union(runs);
+        if other.closed > self.closed {
+            (self.closed, self.dead) = (other.closed, other.dead.clone());
+            let mut rows = std::mem::take(&mut self.rows);
+            rows.retain(|(actor, _)| !self.covers_all_of(*actor));
+            self.rows = rows;
         }
-        self.closed = self.closed.max(other.closed);
+        for (actor, runs) in other.rows() {
+            if !self.covers_all_of(actor) {
+                self.runs_mut(actor).union(runs);
+            }
+        }
     }
 
     /// What is in both: the low-water mark of two clocks.
     pub fn meet(&self, other: &DotSet) -> DotSet {
-        let both = self.rows().filter_map(|(actor, runs)| {
-            let both = runs.meet(other.runs(actor)?);
-            (!both.is_empty()).then_some((actor, both))
-        });
-        DotSet { rows: both.collect(), closed: self.closed.min(other.closed) }
+        let (less, more) = if self.closed < other.closed { (self, other) } else { (other, self) };
+        let mut both = DotSet::EMPTY;
+        (both.closed, both.dead) = (less.closed, less.dead.clone());
+        // Of an actor that one covers wholly the other has some dots, or covers it too.
+        both.rows.extend(less.rows().filter_map(|(actor, runs)| {
+            let theirs = match more.runs(actor) {
+                Some(theirs) => runs.meet(theirs),
+                None if more.covers_all_of(actor) => runs.clone(),
+                None => return None,
+            };
+            (!theirs.is_empty()).then_some((actor, theirs))
+        }));
+        both
     }
 
     /// The contiguous bases alone: what a causally closed context may take from a clock.
@@ -108,6 +162,7 @@ impl DotSet {
         DotSet {
             rows: bases.map(|(actor, runs)| (actor, Runs::up_to(runs.base()))).collect(),
             closed: self.closed,
+            dead: self.dead.clone(),
         }
     }
 
@@ -115,7 +170,8 @@ impl DotSet {
     /// stripped. A dot in the clock's *cloud* must stay: dots below it are unknown still, and the
     /// values they name may be the very ones this context covers.
     pub fn stripped_by(&self, clock: &DotSet) -> DotSet {
-        let left = self.rows().map(|(actor, runs)| {
+        let open = self.rows().filter(|(actor, _)| !clock.covers_all_of(*actor));
+        let left = open.map(|(actor, runs)| {
             let left = if holds(Rule::Contiguous) {
                 runs.above(clock.base(actor))
             } else {
@@ -123,18 +179,21 @@ impl DotSet {
             };
             (actor, left)
         });
-        DotSet {
-            rows: left.filter(|(_, runs)| !runs.is_empty()).collect(),
-            closed: if self.closed > clock.closed { self.closed } else { 0 },
+        let rows = left.filter(|(_, runs)| !runs.is_empty()).collect();
+        if self.closed > clock.closed {
+            DotSet { rows, closed: self.closed, dead: self.dead.clone() }
+        } else {
+            DotSet { rows, ..DotSet::EMPTY }
         }
     }
 
     /// Whether everything in it is in `other` too.
     pub fn is_within(&self, other: &DotSet) -> bool {
-        self.closed <= other.closed
-            && self
-                .rows()
-                .all(|(actor, runs)| other.runs(actor).is_some_and(|theirs| runs.is_within(theirs)))
+        let within = |(actor, runs): (Actor, &Runs)| match other.runs(actor) {
+            Some(theirs) => runs.is_within(theirs),
+            None => other.covers_all_of(actor),
+        };
+        self.closed <= other.closed && self.rows().all(within)
     }
 
     /// A 64-bit fingerprint of the set. Equal sets have equal fingerprints on every machine.
@@ -163,7 +222,8 @@ impl DotSet {
         }
     }
 
-    /// Reads what [`DotSet::encode`] wrote, and nothing that could not have come from it.
+    /// Reads what [`DotSet::encode`] wrote, and nothing that could not have come from it. One that covers
+    /// dead actors must be resolved before it is used: see [`Resolve`].
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let closed = u32::try_from(reader.varint()?)
             .map_err(|_| Malformed("more closed actors than there can be"))?;
@@ -180,7 +240,23 @@ impl DotSet {
             }
             rows.push((actor, runs));
         }
-        Ok(DotSet { rows, closed })
+        Ok(DotSet { rows, closed, dead: Dead::NONE })
+    }
+}
+
+impl Resolve for DotSet {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        if self.closed == 0 {
+            return Ok(());
+        }
+        if self.closed > dead.count() {
+            return Err(Unresolved::Ahead(self.closed));
+        }
+        self.dead = dead.clone();
+        match self.rows.iter().find(|(actor, _)| self.covers_all_of(*actor)) {
+            Some((actor, _)) => Err(Unresolved::Twice(*actor)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -193,7 +269,7 @@ impl FromIterator<Dot> for DotSet {
 }
 
 impl fmt::Display for DotSet {
-    /// `{1~00a1b2:1-7,9 2~00c3d4:1}`; `{}` when empty.
+    /// `{1~00a1b2:1-7,9 2~00c3d4:1 closed=3}`; `{}` when empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (index, (actor, runs)) in self.rows().enumerate() {
@@ -208,7 +284,8 @@ impl fmt::Display for DotSet {
             }
         }
         if self.closed > 0 {
-            write!(f, " closed={}", self.closed)?;
+            let space = if self.rows.is_empty() { "" } else { " " };
+            write!(f, "{space}closed={}", self.closed)?;
         }
         f.write_str("}")
     }

@@ -6,7 +6,7 @@
 //! is its tombstone.
 //! Not here: where entries and clocks are kept (`storage`), who mints dots (`shard`).
 
-use super::{Dot, DotSet};
+use super::{Dead, Dot, DotSet, Resolve, Unresolved};
 use crate::rules::{Rule, holds};
 
 /// A key's live values by dot, and the context its slot's clock does not cover yet.
@@ -73,6 +73,20 @@ impl Applied {
 impl<V> Default for Entry<V> {
     fn default() -> Self {
         Entry { values: Vec::new(), residual: DotSet::EMPTY }
+    }
+}
+
+impl<V: Resolve> Resolve for Entry<V> {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        self.residual.resolve(dead)?;
+        self.values.iter_mut().try_for_each(|(_, value)| value.resolve(dead))
+    }
+}
+
+impl<V: Resolve> Resolve for Delta<V> {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        self.context.resolve(dead)?;
+        self.values.iter_mut().try_for_each(|(_, value)| value.resolve(dead))
     }
 }
 

@@ -24,6 +24,7 @@
 //! only when something that had seen it is applied. Not here: bytes on disk or wire, slots, time.
 
 mod context;
+mod dead;
 mod dot;
 mod dotset;
 mod entry;
@@ -35,6 +36,7 @@ mod value;
 mod tests;
 
 pub use context::{ContextError, Secret, open_context, seal_context};
+pub use dead::{Dead, ListedTwice, Resolve, Unresolved};
 pub use dot::{Actor, Dot};
 pub use dotset::DotSet;
 pub use entry::{Applied, Delta, Entry};

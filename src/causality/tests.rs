@@ -4,7 +4,7 @@
 //! first line, the rule that makes it so. Every script is run a second time with that rule broken:
 //! then the story must end otherwise, or the script guards nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -328,6 +328,72 @@ fn state(copy: &Copy) -> (DotSet, BTreeMap<String, Entry<String>>) {
     (copy.clock.clone(), copy.entries.clone())
 }
 
+/// The dead among six actors, in the order in which they are listed.
+const DEAD: [u16; 4] = [4, 1, 6, 2];
+/// Counters that are minted. Those above are only in sets that cover all of an actor.
+const MINTED: u64 = 8;
+
+fn dead() -> Dead {
+    Dead::new(DEAD.iter().map(|member| Actor::new(*member, 7)).collect()).expect("each once")
+}
+
+fn universe() -> impl Iterator<Item = Dot> {
+    (1..=6u16).flat_map(|member| (1..=MINTED + 2).map(move |n| Dot::new(Actor::new(member, 7), n)))
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Insert(u16, u64),
+    Union(Vec<(u16, u64)>),
+    Fold(usize),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let dots = || (1..=6u16, 1..=MINTED);
+    let change = prop_oneof![
+        6 => dots().prop_map(|(member, counter)| Change::Insert(member, counter)),
+        2 => prop::collection::vec(dots(), 0..12).prop_map(Change::Union),
+        1 => (0..=DEAD.len()).prop_map(Change::Fold),
+    ];
+    prop::collection::vec(change, 0..25)
+}
+
+/// A set that was made by these changes, and all that should be in it. It folds no more than is listed.
+fn made(changes: &[Change], list: &Dead) -> (DotSet, BTreeSet<Dot>) {
+    let (mut set, mut all) = (DotSet::EMPTY, BTreeSet::new());
+    let dot = |member: u16, counter: u64| Dot::new(Actor::new(member, 7), counter);
+    for change in changes {
+        match change {
+            Change::Insert(member, counter) => {
+                set.insert(dot(*member, *counter));
+                all.insert(dot(*member, *counter));
+            }
+            Change::Union(dots) => {
+                let dots = dots.iter().map(|(member, counter)| dot(*member, *counter));
+                set.union(&dots.clone().collect());
+                all.extend(dots);
+            }
+            Change::Fold(count) => {
+                let count = (*count).min(list.actors().len());
+                set.union(&DotSet::of_dead(count as u32, list));
+                let folded = &list.actors()[..count];
+                all.extend(universe().filter(|dot| folded.contains(&dot.actor)));
+            }
+        }
+    }
+    (set, all)
+}
+
+#[test]
+fn an_actor_dies_once() {
+    let actor = Actor::new(3, 5);
+    assert_eq!(Dead::new(vec![actor, Actor::new(3, 6), actor]), Err(ListedTwice(actor)));
+    assert_eq!(dead().and([Actor::new(1, 7)]), Err(ListedTwice(Actor::new(1, 7))));
+    let longer = dead().and([actor]).expect("a new one");
+    assert_eq!((longer.place(actor), longer.count(), dead().place(actor)), (Some(5), 5, None));
+    assert_eq!(Dead::new(Vec::new()).expect("nobody twice"), Dead::NONE);
+}
+
 proptest! {
     #[test]
     fn replicas_converge_whatever_the_order(steps in steps(), order in prop::collection::vec(0..1000usize, 60)) {
@@ -404,6 +470,60 @@ proptest! {
         prop_assert_eq!(&DotSet::decode(&mut reader).unwrap(), a);
         prop_assert_eq!(reader.finish(), Ok(()));
         prop_assert_eq!(a.fingerprint() == b.fingerprint(), a == b);
+    }
+
+    #[test]
+    fn sets_with_dead_actors_are_sets(a in changes(), b in changes(), short in 0..=DEAD.len()) {
+        let list = Dead::new(dead().actors()[..short].to_vec()).expect("each once");
+        // One of the two was made by a node that had heard of fewer.
+        let ((x, in_x), (y, in_y)) = (made(&a, &dead()), made(&b, &list));
+        let all = || universe().collect::<Vec<Dot>>();
+        let dots = |set: &DotSet| all().into_iter().filter(|dot| set.contains(*dot)).collect::<BTreeSet<_>>();
+        prop_assert_eq!(&dots(&x), &in_x);
+        prop_assert_eq!(&dots(&y), &in_y);
+        let mut both = x.clone();
+        both.union(&y);
+        prop_assert_eq!(dots(&both), in_x.union(&in_y).copied().collect::<BTreeSet<_>>());
+        prop_assert_eq!(dots(&x.meet(&y)), in_x.intersection(&in_y).copied().collect::<BTreeSet<_>>());
+        prop_assert_eq!(x.meet(&y), y.meet(&x));
+        prop_assert_eq!(x.is_within(&y), in_x.is_subset(&in_y));
+        prop_assert!(x.meet(&y).is_within(&x) && x.is_within(&both) && y.is_within(&both));
+        prop_assert_eq!(x == y, in_x == in_y);
+        prop_assert_eq!(x == y, x.fingerprint() == y.fingerprint());
+        let based = all().into_iter().filter(|dot| (1..=dot.counter).all(|n| in_x.contains(&Dot::new(dot.actor, n))));
+        prop_assert_eq!(dots(&x.bases()), based.collect::<BTreeSet<_>>());
+        // What is stripped lies below a base, and nothing else goes.
+        let left = dots(&x.stripped_by(&y));
+        let bases = dots(&y.bases());
+        prop_assert!(left.is_subset(&in_x) && in_x.difference(&bases).all(|dot| left.contains(dot)));
+        prop_assert!(x.closed() > y.closed() || left.intersection(&bases).next().is_none());
+        for set in [&x, &y, &both, &x.meet(&y), &x.stripped_by(&y)] {
+            let mut bytes = Vec::new();
+            set.encode(&mut bytes);
+            let mut reader = crate::fields::Reader::new(&bytes);
+            let mut read = DotSet::decode(&mut reader).unwrap();
+            prop_assert_eq!((&read, reader.finish()), (set, Ok(())));
+            let needed = set.closed() as usize;
+            if needed > 0 {
+                let fewer = Dead::new(dead().actors()[..needed - 1].to_vec()).expect("each once");
+                prop_assert_eq!(read.resolve(&fewer), Err(Unresolved::Ahead(set.closed())));
+            }
+            prop_assert_eq!(read.resolve(&dead()), Ok(()));
+            prop_assert_eq!(dots(&read), dots(set));
+        }
+    }
+
+    #[test]
+    fn a_dead_actor_is_covered_or_named_never_both(counter in 1..9u64, closed in 1..=DEAD.len() as u32) {
+        for place in 0..DEAD.len() {
+            let dot = Dot::new(dead().actors()[place], counter);
+            let mut bytes = Vec::new();
+            DotSet::of(dot).encode(&mut bytes);
+            bytes[0] = closed as u8;
+            let mut read = DotSet::decode(&mut crate::fields::Reader::new(&bytes)).expect("well formed");
+            let twice = place < closed as usize;
+            prop_assert_eq!(read.resolve(&dead()) == Err(Unresolved::Twice(dot.actor)), twice);
+        }
     }
 
     #[test]

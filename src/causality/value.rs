@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 
-use super::DotSet;
+use super::{Dead, DotSet, Resolve, Unresolved};
 use crate::fields::{Malformed, Reader, WriteFields};
 
 const FORMAT: u8 = 1;
@@ -76,5 +76,17 @@ impl Meta {
         let writer = reader.text()?.to_owned();
         let context = DotSet::decode(reader)?;
         Ok(Meta { operation, stamp, writer, context })
+    }
+}
+
+impl Resolve for Value {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        self.meta.resolve(dead)
+    }
+}
+
+impl Resolve for Meta {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        self.context.resolve(dead)
     }
 }

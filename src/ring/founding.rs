@@ -4,7 +4,7 @@
 //! same number of seats; every row names distinct members, as many as there are copies or members.
 
 use super::{ClusterId, Epoch, Member, MemberNumber, Partition, Ring, SLOTS, Settings, Slot};
-use crate::causality::Secret;
+use crate::causality::{Dead, Secret};
 
 /// How many partitions there are for each member: enough that shares are even and a newcomer can
 /// take a little from everybody, few enough that the table stays small.
@@ -25,8 +25,8 @@ pub fn found(cluster: ClusterId, secret: Secret, members: Vec<Member>, settings:
         partition
     });
     let partitions = partitions.collect();
-    let ring =
-        Ring { cluster, epoch: Epoch(1), previous: 0, members, partitions, settings, secret };
+    let (epoch, previous, dead) = (Epoch(1), 0, Dead::NONE);
+    let ring = Ring { cluster, epoch, previous, members, partitions, settings, secret, dead };
     ring.check().expect("the founding table is a ring");
     ring
 }

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher24;
 use thiserror::Error;
 
 use super::{ClusterId, Member, MemberNumber, NodeId, SLOTS, Slot, Token};
-use crate::causality::Secret;
+use crate::causality::{Dead, Secret};
 use crate::pack::pack;
 
 /// The ring's generation number: 1 for the founding ring, one more with every change.
@@ -64,6 +64,10 @@ pub struct Ring {
     pub settings: Settings,
     /// What context tokens are authenticated with.
     pub secret: Secret,
+    /// Actors that will never write again. A later ring lists these first, in this order, and then more.
+    /// Left out of the bytes while it is empty.
+    #[serde(default, skip_serializing_if = "Dead::is_empty")]
+    pub dead: Dead,
 }
 
 /// Why a ring is not one. Whoever offered it is wrong; the ring in use stays.
@@ -163,4 +167,36 @@ fn rendezvous(slot: Slot, member: MemberNumber) -> u64 {
     hasher.write_u16(slot.number().to_le());
     hasher.write_u16(member.0.to_le());
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causality::Actor;
+    use crate::pack::{pack, unpack};
+    use crate::ring::found;
+
+    #[test]
+    fn the_dead_are_part_of_a_ring_and_of_its_hash() {
+        let member = Member {
+            number: MemberNumber(1),
+            id: NodeId(1),
+            name: "n1".into(),
+            addr: ([127, 0, 0, 1], 7400).into(),
+            zone: String::new(),
+            weight: 1,
+            since: Epoch(1),
+        };
+        let first = found(ClusterId(1), Secret([0; 16]), vec![member], Settings::default());
+        let dead = Dead::new(vec![Actor::new(2, 9), Actor::new(1, 5)]).expect("each once");
+        let second = Ring { epoch: Epoch(2), previous: first.hash(), dead, ..first.clone() };
+        assert_ne!(Ring { dead: Dead::NONE, ..second.clone() }.hash(), second.hash());
+        for ring in [&first, &second] {
+            let read: Ring = unpack(&pack(ring)).expect("a ring");
+            assert_eq!((&read, read.hash()), (ring, ring.hash()));
+            assert_eq!(read.check(), Ok(()));
+        }
+        let twice = pack(&vec![Actor::new(2, 9); 2]);
+        assert!(unpack::<Dead>(&twice).is_err(), "an actor is listed once");
+    }
 }

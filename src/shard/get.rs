@@ -16,13 +16,13 @@ use super::Shard;
 use super::loads::{Then, Values};
 use super::reply::{Asker, Head};
 use super::requests::Request;
-use crate::causality::{
-    ContextError, Delta, Dot, DotSet, Entry, Seen, Value, join, open_context, seal_context,
-};
+use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
 use crate::ring::{MemberNumber, Token};
 use crate::storage::{Disk, Place};
-use crate::wire::{Decline, FailureCode, Fetch, Fetched, Get, GetReply, Level, Message, Source};
+use crate::wire::{
+    Decline, Failure, FailureCode, Fetch, Fetched, Get, GetReply, Level, Message, Source,
+};
 
 /// A read that this shard coordinates.
 #[derive(Debug)]
@@ -130,8 +130,8 @@ impl<D: Disk> Shard<D> {
         }
         let floor = match self.floor_of(&get) {
             Ok(floor) => floor,
-            Err(error) => {
-                return self.refuse(asker, token, FailureCode::BadContext, error.to_string());
+            Err(failure) => {
+                return self.refuse(asker, token, failure.code, failure.message);
             }
         };
         let owner = self.view.as_ref().is_some_and(|view| view.owns(token.slot()));
@@ -145,11 +145,11 @@ impl<D: Disk> Shard<D> {
     }
 
     /// The dots that a read's floor covers.
-    fn floor_of(&self, get: &Get) -> Result<DotSet, ContextError> {
+    fn floor_of(&self, get: &Get) -> Result<DotSet, Failure> {
         let view = self.view.as_ref().expect("admitted only with a ring");
         match &get.floor {
             floor if floor.is_empty() => Ok(DotSet::EMPTY),
-            floor => open_context(&view.ring.secret, &get.key, floor),
+            floor => self.open(view, &get.key, floor),
         }
     }
 

@@ -13,7 +13,7 @@ use super::repair::Mend;
 use super::reply::Head;
 use crate::causality::{Dot, DotSet, Entry, Value};
 use crate::ring::MemberNumber;
-use crate::storage::{Disk, Place, ReadResult, Store, Ticket};
+use crate::storage::{Disk, Place, ReadResult, Ticket};
 
 /// The values that a load brought, by dot.
 pub(super) type Values = BTreeMap<Dot, Value>;
@@ -93,7 +93,7 @@ impl<D: Disk> Shard<D> {
         let load = self.loads.under_way.get_mut(&id).expect("a ticket belongs to a load");
         load.missing -= 1;
         let decoded =
-            result.and_then(|bytes| Store::<D>::decode(&bytes).map_err(|error| error.to_string()));
+            result.and_then(|bytes| self.store.decode(&bytes).map_err(|error| error.to_string()));
         match decoded {
             Ok(value) => {
                 load.values.insert(dot, value);

@@ -13,8 +13,10 @@
 //! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
 //! | `recovery` | a copy that lost data, until it has caught up |
+//! | `closing` | dead actors: their dots become one number |
 //! | `gather`, `inspect` | questions that take all members |
 
+mod closing;
 mod config;
 mod copy;
 mod deletes;
@@ -221,10 +223,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn on_peer(&mut self, from: MemberNumber, frame: Frame) {
+    fn on_peer(&mut self, from: MemberNumber, mut frame: Frame) {
         let head = Head::of(&frame);
         if !self.known(from) || !self.mine(head.slot) || !key_fits(head.slot, &frame.message) {
             log::debug!("shard {}: a misplaced frame of member {from}", self.config.shard);
+            return;
+        }
+        if !self.resolve(from, &mut frame) {
             return;
         }
         match frame.message {
@@ -258,6 +263,7 @@ impl<D: Disk> Shard<D> {
 
     fn on_view(&mut self, view: View) {
         self.recover(&view);
+        self.learn_dead(&view);
         let before = self.view.replace(view);
         self.sync_view();
         let Some(before) = before else { return self.deliver_hints() };

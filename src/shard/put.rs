@@ -24,7 +24,7 @@ use super::quorum::Acks;
 use super::reply::{Asker, Head};
 use super::requests::Request;
 use super::unsynced::Due;
-use crate::causality::{Delta, Dot, DotSet, Meta, Value, open_context, seal_context};
+use crate::causality::{Delta, Dot, DotSet, Meta, Value, seal_context};
 use crate::key::{Key, VALUE_BYTES_MAX};
 use crate::ring::{MemberNumber, Token, View};
 use crate::rules::{Rule, holds};
@@ -172,8 +172,7 @@ impl<D: Disk> Shard<D> {
         let slot = token.slot();
         match &put.basis {
             Basis::Blind => Ok(DotSet::EMPTY),
-            Basis::Context(sealed) => open_context(&view.ring.secret, &put.key, sealed)
-                .map_err(|error| Failure::new(FailureCode::BadContext, error.to_string())),
+            Basis::Context(sealed) => self.open(view, &put.key, sealed),
             Basis::Overwrite if view.owns(slot) => {
                 Ok(self.copy_of(slot, &put.key).context(self.store.clock(slot)))
             }

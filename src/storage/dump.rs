@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use super::batch::{self, ALIGNMENT, Header, NoBatch};
 use super::record::{Record, Records, Stored, decode_value};
 use super::{Place, recover, segment};
-use crate::causality::{Dot, DotSet};
+use crate::causality::{Actor, Dot, DotSet};
 use crate::key::Key;
 
 /// How many bytes of a value are shown.
@@ -95,6 +95,12 @@ fn print_record(out: &mut impl Write, record: Record, bytes: &[u8]) -> io::Resul
         Record::HintDone { id } => writeln!(out, "  hint done {}", id.0),
         Record::Mark { slot, mark } => writeln!(out, "  mark slot {slot} {mark}"),
         Record::Recovering { recovering } => writeln!(out, "  recovering {recovering}"),
+        Record::Dead { before, actors } => {
+            let actors: Vec<String> = actors.iter().map(Actor::to_string).collect();
+            writeln!(out, "  dead after {before}: {}", actors.join(" "))
+        }
+        Record::Refused { actor } => writeln!(out, "  refused {actor}"),
+        Record::StartOver { slot } => writeln!(out, "  start over slot {slot}"),
     }
 }
 

@@ -7,13 +7,13 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::{HintHead, HintId, Place, Position};
-use crate::causality::{Dot, DotSet, Entry};
+use crate::causality::{Actor, Dead, Dot, DotSet, Entry};
 use crate::key::Key;
 use crate::ring::{SLOTS, Slot, Token};
 
@@ -139,6 +139,10 @@ pub(super) struct Index {
     delete_counts: BTreeMap<Slot, u64>,
     /// Whether synced data went missing, and the copy has not caught up since.
     recovering: bool,
+    /// The ring's list of dead actors, as far as it was heard of.
+    dead: Dead,
+    /// Actors not listed yet, of which nothing is taken any more.
+    refused: BTreeSet<Actor>,
 }
 
 static NO_CLOCK: DotSet = DotSet::EMPTY;
@@ -154,7 +158,35 @@ impl Index {
             key_count: 0,
             delete_counts: BTreeMap::new(),
             recovering: false,
+            dead: Dead::NONE,
+            refused: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn dead(&self) -> &Dead {
+        &self.dead
+    }
+
+    pub(super) fn refuses(&self, actor: Actor) -> bool {
+        self.refused.contains(&actor)
+    }
+
+    /// The ring's list is this now.
+    pub(super) fn list_dead(&mut self, dead: Dead) {
+        self.refused.retain(|actor| !dead.contains(*actor));
+        self.dead = dead;
+    }
+
+    /// Nothing with a dot of this actor is taken any more.
+    pub(super) fn refuse(&mut self, actor: Actor) {
+        self.refused.insert(actor);
+    }
+
+    /// The slot begins anew, with nothing.
+    pub(super) fn start_over(&mut self, slot: Slot) {
+        let Some(before) = self.slots[usize::from(slot.number())].take() else { return };
+        self.key_count -= before.keys.values().filter(|held| held.has_values()).count() as u64;
+        self.delete_counts.remove(&slot);
     }
 
     fn slot(&self, slot: Slot) -> Option<&SlotIndex> {

@@ -35,7 +35,11 @@ impl Minted {
                 self.dots(*slot, clock.rows().map(|(actor, _)| highest(actor)));
             }
             Record::Hint { slot, delta, .. } => self.dots(*slot, delta.dots()),
-            Record::HintDone { .. } | Record::Recovering { .. } => {}
+            Record::HintDone { .. }
+            | Record::Recovering { .. }
+            | Record::Dead { .. }
+            | Record::Refused { .. }
+            | Record::StartOver { .. } => {}
         }
     }
 

@@ -18,9 +18,13 @@
 //! | 5 hint done | id varint |
 //! | 6 mark | slot u16 · dot set, joined into the slot's mark; deletes in it leave the delete log |
 //! | 7 recovering | u8 1: synced data are missing, the copy is catching up; u8 0: it has |
+//! | 8 dead | listed before varint · actors: the ring's list of dead actors goes on with these |
+//! | 9 refused | actor u64: deltas with dots of it are not taken any more |
+//! | 10 start over | slot u16: its clock, entries, delete log and mark are gone |
 //! | 16 checkpoint, 17 footer, 18 policy | set aside for all clocks and the next hint id, for the index part of a sealed segment, and for bucket policies; no release writes them yet |
 //!
-//! A *dot* is its actor u64 and counter varint. *Dots* are a varint count and that many dots.
+//! A *dot* is its actor u64 and counter varint. *Dots* are a varint count and that many dots. *Actors* are a
+//! varint count and that many u64. No set covers more dead actors than records before it have listed.
 //! *Values* are a varint count, then for each its dot and where its bytes are:
 //!
 //! | form | what |
@@ -38,7 +42,7 @@
 use std::fmt;
 
 use super::{Body, HintId, Place};
-use crate::causality::{Actor, Delta, Dot, DotSet, Entry, Value};
+use crate::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Resolve, Unresolved, Value};
 use crate::fields::{Malformed, Reader, WriteFields};
 use crate::key::Key;
 use crate::ring::{Slot, Token};
@@ -50,6 +54,9 @@ pub(super) const HINT: u8 = 4;
 const HINT_DONE: u8 = 5;
 pub(super) const MARK: u8 = 6;
 pub(super) const RECOVERING: u8 = 7;
+const DEAD: u8 = 8;
+const REFUSED: u8 = 9;
+const START_OVER: u8 = 10;
 
 const HERE: u8 = 0;
 const THERE: u8 = 1;
@@ -100,6 +107,35 @@ pub(super) enum Record {
     Mark { slot: Slot, mark: DotSet },
     /// Whether the copy is catching up after synced data went missing.
     Recovering { recovering: bool },
+    /// The ring's list of dead actors, of which there were `before`, goes on with these.
+    Dead { before: u32, actors: Vec<Actor> },
+    /// Nothing with a dot of this actor is taken any more.
+    Refused { actor: Actor },
+    /// The slot begins anew, with nothing.
+    StartOver { slot: Slot },
+}
+
+impl Resolve for Record {
+    fn resolve(&mut self, dead: &Dead) -> Result<(), Unresolved> {
+        match self {
+            Record::Entry { entry, .. } => entry.resolve(dead),
+            Record::Clock { clock, .. } => clock.resolve(dead),
+            Record::Hint { delta, .. } => delta.resolve(dead),
+            Record::Mark { mark, .. } => mark.resolve(dead),
+            Record::HintDone { .. }
+            | Record::Recovering { .. }
+            | Record::Dead { .. }
+            | Record::Refused { .. }
+            | Record::StartOver { .. } => Ok(()),
+        }
+    }
+}
+
+impl Resolve for Stored {
+    /// The value's own context is resolved when it is read.
+    fn resolve(&mut self, _: &Dead) -> Result<(), Unresolved> {
+        Ok(())
+    }
 }
 
 /// Why bytes are no record.
@@ -232,6 +268,26 @@ impl<'a> Scribe<'a> {
         self.end();
     }
 
+    pub(super) fn dead(mut self, before: u32, actors: &[Actor]) {
+        self.begin(DEAD);
+        self.out.put_varint(before.into());
+        self.out.put_varint(actors.len() as u64);
+        actors.iter().for_each(|actor| self.out.put_u64_le(actor.bits()));
+        self.end();
+    }
+
+    pub(super) fn refused(mut self, actor: Actor) {
+        self.begin(REFUSED);
+        self.out.put_u64_le(actor.bits());
+        self.end();
+    }
+
+    pub(super) fn start_over(mut self, slot: Slot) {
+        self.begin(START_OVER);
+        self.out.put_u16_le(slot.number());
+        self.end();
+    }
+
     fn begin(&mut self, kind: u8) {
         self.out.put_byte(kind);
         self.out.put_u32_le(0);
@@ -329,6 +385,9 @@ impl<'a> Records<'a> {
                 1 => Record::Recovering { recovering: true },
                 _ => return Err(Malformed("a copy is catching up or it is not").into()),
             },
+            DEAD => fields.dead()?,
+            REFUSED => Record::Refused { actor: Actor::from_bits(fields.reader.u64_le()?) },
+            START_OVER => Record::StartOver { slot: fields.slot()? },
             other => return Err(BadRecord::Unknown(format!("a record of kind {other}"))),
         };
         fields.reader.finish()?;
@@ -391,6 +450,14 @@ impl Fields<'_> {
         let context = DotSet::decode(&mut self.reader)?;
         let delta = Delta { values: self.values()?, kept, deleted, context };
         Ok(Record::Hint { id, owed_to, slot, key, delta })
+    }
+
+    fn dead(&mut self) -> Result<Record, Malformed> {
+        let before = u32::try_from(self.reader.varint()?)
+            .map_err(|_| Malformed("more dead actors than there can be"))?;
+        let count = self.reader.count(8)?;
+        let actors = (0..count).map(|_| Ok(Actor::from_bits(self.reader.u64_le()?)));
+        Ok(Record::Dead { before, actors: actors.collect::<Result<_, Malformed>>()? })
     }
 
     fn slot(&mut self) -> Result<Slot, Malformed> {
@@ -488,6 +555,9 @@ mod tests {
         Scribe::new(&mut out, &mut spots).hint_done(HintId(1));
         Scribe::new(&mut out, &mut spots).mark(slot, &DotSet::of(dot));
         Scribe::new(&mut out, &mut spots).recovering(true);
+        Scribe::new(&mut out, &mut spots).dead(1, &[dot.actor, Actor::new(4, 4)]);
+        Scribe::new(&mut out, &mut spots).refused(dot.actor);
+        Scribe::new(&mut out, &mut spots).start_over(slot);
         out
     }
 
@@ -495,7 +565,7 @@ mod tests {
     fn a_value_lies_where_its_place_says() {
         let body = sample();
         let records = records(&body);
-        assert_eq!(records.len(), 6);
+        assert_eq!(records.len(), 9);
         let Ok(Record::Entry { entry, .. }) = &records[0] else { panic!("{:?}", records[0]) };
         let [(_, Stored::Here(place)), (_, Stored::There(_))] = entry.values() else {
             panic!("{entry:?}")
@@ -511,7 +581,7 @@ mod tests {
         for len in 0..body.len() {
             let cut = records(&body[..len]);
             let whole = cut.iter().filter(|record| record.is_ok()).count();
-            assert!(whole < 6 && cut.len() <= whole + 1);
+            assert!(whole < 9 && cut.len() <= whole + 1);
         }
     }
 

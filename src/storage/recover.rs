@@ -26,6 +26,7 @@ use super::minted::Minted;
 use super::record::{BadRecord, Record, Records, Stored, map_delta};
 use super::segment::Segments;
 use super::{Batch, Disk, HintHead, StoreError, SyncHandle};
+use crate::causality::Resolve;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -212,7 +213,10 @@ impl Reading {
             match record {
                 Ok(record) => {
                     self.minted.note(&record);
-                    apply(&mut self.index, record);
+                    apply(&mut self.index, record).map_err(|why| {
+                        let why = format!("batch {}: {why}", header.batch.0);
+                        damaged(file, offset as usize, why)
+                    })?;
                 }
                 Err(BadRecord::Malformed(why)) => {
                     let why = format!("batch {}: {why}", header.batch.0);
@@ -276,8 +280,9 @@ impl Reading {
     }
 }
 
-/// Applies a record that was read back.
-fn apply(index: &mut Index, record: Record) {
+/// Applies a record that was read back, unless it does not go with those before it.
+fn apply(index: &mut Index, mut record: Record) -> Result<(), String> {
+    record.resolve(index.dead()).map_err(|why| why.to_string())?;
     match record {
         Record::Entry { slot, token, key, dots, deletes, entry } => {
             let entry = entry.map(|_, stored| stored.place());
@@ -291,7 +296,18 @@ fn apply(index: &mut Index, record: Record) {
         Record::HintDone { id } => index.remove_hint(id),
         Record::Mark { slot, mark } => index.raise_mark(slot, &mark),
         Record::Recovering { recovering } => index.set_recovering(recovering),
+        Record::Dead { before, actors } => {
+            if before != index.dead().count() {
+                let listed = index.dead().count();
+                return Err(format!("{before} dead actors should be listed, and {listed} are"));
+            }
+            let longer = index.dead().and(actors).map_err(|twice| twice.to_string())?;
+            index.list_dead(longer);
+        }
+        Record::Refused { actor } => index.refuse(actor),
+        Record::StartOver { slot } => index.start_over(slot),
     }
+    Ok(())
 }
 
 /// Makes what was read durable, and what was not read zero.

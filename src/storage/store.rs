@@ -14,7 +14,7 @@ use super::recover::{Recovered, recover};
 use super::segment::{Segments, file_name};
 use super::staging::Staging;
 use super::{Disk, DiskRead, FileName, MakeHandle, SyncHandle, Ticket};
-use crate::causality::{Delta, Dot, DotSet, Entry, Value};
+use crate::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Resolve, Value};
 use crate::fields::Malformed;
 use crate::key::Key;
 use crate::ring::{Slot, Token};
@@ -287,7 +287,7 @@ impl<D: Disk> Store<D> {
     /// The value at a place. What is staged or written is read, synced or not.
     pub fn read(&mut self, place: Place) -> Result<ReadResult, StoreError> {
         if let Some(bytes) = self.staging.bytes_at(place) {
-            return Ok(ReadResult::Now(Self::decode(bytes)?));
+            return Ok(ReadResult::Now(self.decode(bytes)?));
         }
         let Some(file) = self.segments.get(place.segment) else {
             let (file, offset) = (file_name(place.segment), u64::from(place.offset));
@@ -296,7 +296,7 @@ impl<D: Disk> Store<D> {
         };
         match self.disk.read(&file.name, u64::from(place.offset), place.len)? {
             DiskRead::Later(ticket) => Ok(ReadResult::Later(ticket)),
-            DiskRead::Now(bytes) => match record::decode_value(&bytes) {
+            DiskRead::Now(bytes) => match self.value(&bytes) {
                 Ok(value) => Ok(ReadResult::Now(value)),
                 Err(why) => Err(StoreError::Damaged {
                     file: file.name.clone(),
@@ -308,8 +308,26 @@ impl<D: Disk> Store<D> {
     }
 
     /// The value in the bytes of a completed read.
-    pub fn decode(bytes: &[u8]) -> Result<Value, StoreError> {
-        record::decode_value(bytes).map_err(StoreError::Rotten)
+    pub fn decode(&self, bytes: &[u8]) -> Result<Value, StoreError> {
+        self.value(bytes).map_err(StoreError::Rotten)
+    }
+
+    fn value(&self, bytes: &[u8]) -> Result<Value, Malformed> {
+        let mut value = record::decode_value(bytes)?;
+        value
+            .resolve(self.index.dead())
+            .map_err(|_| Malformed("the value's context covers dead actors that are not listed"))?;
+        Ok(value)
+    }
+
+    /// The ring's list of dead actors, as far as this store was told of it.
+    pub fn dead(&self) -> &Dead {
+        self.index.dead()
+    }
+
+    /// Whether nothing with a dot of this actor is taken any more, although it is not listed yet.
+    pub fn refuses(&self, actor: Actor) -> bool {
+        self.index.refuses(actor)
     }
 
     /// Whether writes are refused until a restart.
@@ -403,6 +421,30 @@ impl<D: Disk> Store<D> {
         }
         self.on_synced(job.upto);
         Ok(())
+    }
+
+    /// The ring's list of dead actors goes on with these. No set may cover more of them before.
+    ///
+    /// # Panics
+    /// When one of them is listed already.
+    pub fn stage_dead(&mut self, actors: &[Actor]) {
+        let before = self.index.dead();
+        let longer = before.and(actors.iter().copied()).expect("an actor is listed once");
+        let before = before.count();
+        self.staging.add(&self.segments, |scribe| scribe.dead(before, actors));
+        self.index.list_dead(longer);
+    }
+
+    /// Nothing with a dot of this actor is taken any more.
+    pub fn stage_refused(&mut self, actor: Actor) {
+        self.staging.add(&self.segments, |scribe| scribe.refused(actor));
+        self.index.refuse(actor);
+    }
+
+    /// Drops all that is known of a slot: its clock, entries, delete log and mark.
+    pub fn stage_start_over(&mut self, slot: Slot) {
+        self.staging.add(&self.segments, |scribe| scribe.start_over(slot));
+        self.index.start_over(slot);
     }
 
     /// Keeps a delta for an absent owner.

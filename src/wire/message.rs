@@ -265,6 +265,8 @@ pub enum Decline {
     Full,
     /// This node does not own the slot.
     NotMine,
+    /// The two nodes' rings do not list the same actors as dead, or are about to.
+    OtherRing,
     /// What is on the disk cannot be read.
     Damaged,
 }

@@ -18,6 +18,7 @@ mod kind;
 mod level;
 mod message;
 mod question;
+mod resolve;
 
 pub use codec::{decode, encode};
 pub use error::WireError;

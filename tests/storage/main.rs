@@ -238,9 +238,9 @@ fn reads_that_come_later_give_what_was_stored_then() {
         let due = disk.take_due_reads();
         let [(done, Ok(bytes))] = &due[..] else { panic!("one read is due: {due:?}") };
         assert_eq!(*done, ticket);
-        assert_eq!(Store::<MemoryDisk>::decode(bytes).expect("a value"), staged);
+        assert_eq!(store.decode(bytes).expect("a value"), staged);
         let mut flipped = bytes.clone();
         flipped[4] ^= 1;
-        assert!(Store::<MemoryDisk>::decode(&flipped).is_err());
+        assert!(store.decode(&flipped).is_err());
     }
 }

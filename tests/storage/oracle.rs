@@ -1,10 +1,10 @@
 //! What a store should hold, kept the simple way, and a stream of random changes to both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
+use ringdove::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{Slot, Token};
 use ringdove::storage::{
@@ -22,6 +22,8 @@ pub struct State {
     pub hints: BTreeMap<HintId, (u16, u16, Vec<u8>, Delta<Value>)>,
     pub deletes: BTreeMap<(u16, Dot), Vec<u8>>,
     pub marks: BTreeMap<u16, DotSet>,
+    pub dead: Dead,
+    pub refused: BTreeSet<Actor>,
 }
 
 /// A disk that may make reads wait.
@@ -51,14 +53,15 @@ pub fn read<D: TestDisk>(store: &mut Store<D>, place: Place) -> Value {
             assert_eq!(due.len(), 1);
             let (done, bytes) = due.into_iter().next().expect("one read was asked for");
             assert_eq!(done, ticket);
-            Store::<D>::decode(&bytes.expect("read")).expect("a value")
+            store.decode(&bytes.expect("read")).expect("a value")
         }
     }
 }
 
 /// Everything in a store, by walking and reading it.
 pub fn state<D: TestDisk>(store: &mut Store<D>) -> State {
-    let mut state = State::default();
+    let mut state = State { dead: store.dead().clone(), ..State::default() };
+    state.refused.extend(doomed().filter(|actor| store.refuses(*actor)));
     let slots: Vec<Slot> = store.slots().collect();
     let mut keys = 0;
     for slot in slots {
@@ -95,6 +98,11 @@ pub fn state<D: TestDisk>(store: &mut Store<D>) -> State {
     state
 }
 
+/// Actors that may die. Two of them write.
+fn doomed() -> impl Iterator<Item = Actor> {
+    [(9, 1), (5, 5), (3, 77), (6, 6)].into_iter().map(|(member, life)| Actor::new(member, life))
+}
+
 /// Makes the same random changes to a store and to a [`State`], and remembers the state that each
 /// batch makes whole.
 pub struct Writer {
@@ -126,7 +134,8 @@ impl Writer {
             // Whoever asks for it may stage little after it, or nothing.
             store.keep_together(self.rng.random_range(0..4000));
         }
-        match self.rng.random_range(0..11) {
+        match self.rng.random_range(0..12) {
+            10 => self.bury(store),
             0..=5 => self.put(store),
             6 => self.remove(store),
             7 => self.adopt(store),
@@ -158,6 +167,10 @@ impl Writer {
     }
 
     fn context(&mut self) -> DotSet {
+        if self.rng.random_bool(0.2) {
+            let closed = self.rng.random_range(0..=self.state.dead.count());
+            return DotSet::of_dead(closed, &self.state.dead);
+        }
         let count = self.rng.random_range(0..3);
         let dot = |rng: &mut ChaCha8Rng| Dot::new(Actor::new(9, 1), rng.random_range(1..9));
         (0..count).map(|_| dot(&mut self.rng)).collect()
@@ -210,6 +223,40 @@ impl Writer {
         clock.insert(Dot::new(Actor::new(8, 8), self.rng.random_range(1..100)));
         store.stage_clock(slot, &clock);
         self.state.clocks.entry(slot.number()).or_default().union(&clock);
+    }
+
+    /// Something of what is done about dead actors.
+    fn bury(&mut self, store: &mut Store<MemoryDisk>) {
+        let (slot, _) = self.key();
+        let number = slot.number();
+        let next: Vec<Actor> =
+            doomed().filter(|actor| !self.state.dead.contains(*actor)).take(1).collect();
+        match self.rng.random_range(0..8) {
+            0..=1 => {
+                let next = next.last().copied().unwrap_or(Actor::new(7, 7));
+                store.stage_refused(next);
+                self.state.refused.extend(doomed().filter(|actor| *actor == next));
+            }
+            2 => {
+                store.stage_dead(&next);
+                self.state.refused.retain(|actor| !next.contains(actor));
+                self.state.dead = self.state.dead.and(next).expect("each once");
+            }
+            3 => {
+                store.stage_start_over(slot);
+                self.state.entries.retain(|(slot, _, _), _| *slot != number);
+                self.state.deletes.retain(|(slot, _), _| *slot != number);
+                self.state.clocks.remove(&number);
+                self.state.marks.remove(&number);
+            }
+            _ => {
+                let folded = DotSet::of_dead(self.state.dead.count(), &self.state.dead);
+                if !folded.is_empty() {
+                    store.stage_clock(slot, &folded);
+                    self.state.clocks.entry(number).or_default().union(&folded);
+                }
+            }
+        }
     }
 
     fn raise_mark(&mut self, store: &mut Store<MemoryDisk>) {

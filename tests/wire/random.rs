@@ -5,7 +5,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
+use ringdove::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{Epoch, MemberNumber, SLOTS, Slot, Token};
 use ringdove::wire::{self, *};
@@ -30,7 +30,13 @@ fn dot() -> impl Strategy<Value = Dot> {
 fn set() -> impl Strategy<Value = DotSet> {
     let near = (0..4u64, 1..40u64)
         .prop_map(|(actor, counter)| Dot::new(Actor::from_bits(actor << 60), counter));
-    vec(prop_oneof![9 => near, 1 => dot()], 0..30).prop_map(|dots| dots.into_iter().collect())
+    let dots = vec(prop_oneof![9 => near, 1 => dot()], 0..30);
+    (dots, prop_oneof![3 => Just(0), 1 => 0..=3u32]).prop_map(|(dots, closed)| {
+        let dead = Dead::new((1..=3).map(Actor::from_bits).collect()).expect("each once");
+        let mut set: DotSet = dots.into_iter().collect();
+        set.union(&DotSet::of_dead(closed, &dead));
+        set
+    })
 }
 
 fn meta() -> impl Strategy<Value = Meta> {
@@ -185,6 +191,7 @@ fn copy() -> impl Strategy<Value = Message> {
         Just(Decline::ReadOnly),
         Just(Decline::Full),
         Just(Decline::NotMine),
+        Just(Decline::OtherRing),
         Just(Decline::Damaged),
     ];
     let hints = vec((any::<u16>().prop_map(MemberNumber), delta(glimpse())), 0..3);

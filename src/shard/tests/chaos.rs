@@ -12,7 +12,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::cluster::{Cluster, Plan};
-use crate::causality::{Dot, DotSet, open_context};
+use crate::causality::{Dead, Dot, DotSet, open_context};
 use crate::key::Key;
 use crate::ring::{Epoch, Token};
 use crate::wire::{Basis, Frame, Get, Level, Message, Outcome, Put};
@@ -80,7 +80,8 @@ impl History {
         let token = self.contexts.get(&name).filter(|_| delete || self.rng.random_bool(0.6));
         let token = token.cloned();
         let seen = token.as_ref().map_or(DotSet::EMPTY, |token| {
-            open_context(&self.cluster.ring.secret, &key, token).expect("it was given out")
+            open_context(&self.cluster.ring.secret, &Dead::NONE, &key, token)
+                .expect("it was given out")
         });
         let written = Written { key: key.clone(), value: value.clone(), seen };
         self.written.insert(self.requests, written);
@@ -151,7 +152,9 @@ impl History {
                 // Which key it was is in the token.
                 for name in KEYS {
                     let key = Key::new("default", name.as_bytes()).expect("a key");
-                    if open_context(&self.cluster.ring.secret, &key, &reply.context).is_ok() {
+                    if open_context(&self.cluster.ring.secret, &Dead::NONE, &key, &reply.context)
+                        .is_ok()
+                    {
                         self.contexts.insert(name.to_owned(), reply.context.clone());
                     }
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::trace;
-use crate::causality::{Actor, Dot, DotSet, Entry, Secret, Value};
+use crate::causality::{Actor, Dead, Dot, DotSet, Entry, Secret, Value};
 use crate::key::Key;
 use crate::ring::{
     ClusterId, Epoch, Liveness, Member, MemberNumber, NodeId, Partition, Peer, Ring, SLOTS,
@@ -104,6 +104,7 @@ impl Cluster {
             partitions: (0..plan.partitions).map(partition).collect(),
             settings: Settings { copies: plan.row.len() as u8 },
             secret: Secret([7; 16]),
+            dead: Dead::NONE,
         };
         ring.check().expect("a ring");
         let mut cluster = Cluster {

@@ -57,7 +57,7 @@ impl Body for KeepHint {
 
 /// | field | form |
 /// |---|---|
-/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged, 4 full |
+/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged, 4 full, 5 other ring |
 impl Body for Decline {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_byte(match self {
@@ -66,6 +66,7 @@ impl Body for Decline {
             Decline::NotMine => 2,
             Decline::Damaged => 3,
             Decline::Full => 4,
+            Decline::OtherRing => 5,
         });
     }
 
@@ -76,6 +77,7 @@ impl Body for Decline {
             2 => Ok(Decline::NotMine),
             3 => Ok(Decline::Damaged),
             4 => Ok(Decline::Full),
+            5 => Ok(Decline::OtherRing),
             _ => Err(Malformed("a reason to decline that is none")),
         }
     }

@@ -274,7 +274,8 @@ impl World {
             let sent = self.clients.sent.get(&op.id).map(|sent| &sent.basis);
             let seen = match sent {
                 Some(wire::Basis::Context(token)) => {
-                    open_context(&self.ring.secret, key, token).is_ok_and(|seen| seen == *context)
+                    open_context(&self.ring.secret, &self.ring.dead, key, token)
+                        .is_ok_and(|seen| seen == *context)
                 }
                 Some(wire::Basis::Blind) => context.is_empty(),
                 Some(wire::Basis::Overwrite) => true,
