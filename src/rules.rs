@@ -59,11 +59,17 @@ pub enum Rule {
     SupersedeSeen,
     /// A copy that lost synced data counts for no read before it has caught up with other owners.
     RecoverFirst,
+    /// A slot with unreadable records must not keep its clock: it would claim what it lost.
+    DamagedClock,
+    /// Nor may it just forget the clock: what each key had seen joins its residual context.
+    SalvageSeen,
+    /// What was deleted and only a damaged log could tell is deleted once more, under a new dot.
+    DeleteAgain,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 25] = [
+    pub const ALL: [Rule; 28] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -89,6 +95,9 @@ impl Rule {
         Rule::UnknownIsSaid,
         Rule::SupersedeSeen,
         Rule::RecoverFirst,
+        Rule::DamagedClock,
+        Rule::SalvageSeen,
+        Rule::DeleteAgain,
     ];
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub sync: SyncMode,
     pub pages: Option<PathBuf>,
     pub restored: bool,
+    pub salvage: bool,
     pub limits: Limits,
 }
 
@@ -92,6 +93,7 @@ impl Settings {
             },
             pages: args.pages.or(file.pages),
             restored: args.restored,
+            salvage: args.salvage,
             limits: Limits {
                 requests: file.limits.requests.map_or(usual.requests, |most| most as usize),
                 request_bytes: file.limits.request_bytes.unwrap_or(usual.request_bytes),
@@ -188,6 +190,7 @@ mod tests {
             sync: SyncMode::Interval(SYNC_INTERVAL),
             pages: Some("p".into()),
             restored: false,
+            salvage: false,
             limits: Limits { requests: 7, request_bytes: 8, hint_bytes: 9 },
         };
         assert_eq!(settings(&[], file).expect("well formed"), told);

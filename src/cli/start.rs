@@ -100,6 +100,7 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
         limits: settings.limits,
         pages: settings.pages.clone(),
         restored: settings.restored,
+        salvage: settings.salvage,
         links: Links::new(),
         ..NodeConfig::new(&settings.data)
     })
@@ -152,9 +153,9 @@ fn refused(error: &StartError, settings: &Settings) -> Trouble {
         StartError::Store { shard, why: StoreError::Damaged { file, .. } } => {
             let dir = settings.data.join(format!("shard-{shard}"));
             let next = format!(
-                "move {dir} aside and start again: the shard comes back empty and gets its data from \
-                 its peers; read through them until it has caught up. What no peer has is only in what you moved: \
-                 `ringdove inspect {}` prints all of it that can be read",
+                "start with --salvage: what is whole in {dir} goes into a new log, the damaged one is kept \
+                 beside it, and the node gets the rest from its peers; `ringdove inspect {}` prints what can \
+                 be read",
                 dir.join(file).display(),
                 dir = dir.display(),
             );

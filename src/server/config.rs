@@ -58,6 +58,9 @@ pub struct NodeConfig {
     /// Whether its data were put back from an old copy or lost in part. Then it counts for no read at
     /// quorum before it has caught up with other owners; so it does when it, or a peer, notices.
     pub restored: bool,
+    /// Whether a log that is damaged is replaced by what can be saved of it; the damaged one is kept beside
+    /// it. Without this a node with a damaged log does not start.
+    pub salvage: bool,
     /// Which nodes of this process can hear which.
     pub links: Links,
 }
@@ -102,6 +105,7 @@ impl NodeConfig {
             segment_bytes: Options::default().segment_bytes,
             pages: None,
             restored: false,
+            salvage: false,
             links: Links::new(),
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -28,7 +29,7 @@ use crate::control::{Control, ControlConfig};
 use crate::ring::NodeId;
 use crate::rt;
 use crate::shard::ShardConfig;
-use crate::storage::{LogEnd, Options, Page, RealDisk, Store};
+use crate::storage::{LogEnd, Options, Page, RealDisk, Store, StoreError, salvage};
 
 /// How long clients' requests may go on once the node is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -96,7 +97,7 @@ impl Node {
         let control = Control::new(control, state, rand::rng().random())?;
         let last_life = home.last_life();
         let options = Options { segment_bytes: config.segment_bytes, last_life };
-        let mut prepared = prepare(&home, options)?;
+        let mut prepared = prepare(&home, options, config.salvage)?;
         if config.restored || home.lacks(page.as_ref(), &ends(&prepared))? {
             begin_recovering(&mut prepared)?;
         }
@@ -264,10 +265,10 @@ impl Drop for Watch {
 }
 
 /// Opens the shards, all at once: each reads its whole log.
-fn prepare(home: &Home, options: Options) -> Result<Vec<Prepared>, StartError> {
+fn prepare(home: &Home, options: Options, salvage: bool) -> Result<Vec<Prepared>, StartError> {
     std::thread::scope(|scope| {
         let opening: Vec<_> = (0..home.shards)
-            .map(|shard| scope.spawn(move || prepare_one(home, shard, options)))
+            .map(|shard| scope.spawn(move || prepare_one(home, shard, options, salvage)))
             .collect();
         let opened = opening.into_iter().map(|thread| match thread.join() {
             Ok(prepared) => prepared,
@@ -277,10 +278,23 @@ fn prepare(home: &Home, options: Options) -> Result<Vec<Prepared>, StartError> {
     })
 }
 
-fn prepare_one(home: &Home, shard: u16, options: Options) -> Result<Prepared, StartError> {
+fn prepare_one(
+    home: &Home,
+    shard: u16,
+    options: Options,
+    salvage: bool,
+) -> Result<Prepared, StartError> {
     let started = Instant::now();
-    let disk = RealDisk::open(&home.shard(shard))?;
-    let opened = Store::open(disk, options);
+    let dir = home.shard(shard);
+    RealDisk::finish_replacing(&dir)?;
+    let mut opened = Store::open(RealDisk::open(&dir)?, options);
+    if let Err(why @ StoreError::Damaged { .. }) = &opened
+        && salvage
+    {
+        log::warn!("shard {shard}: {why}");
+        salvage_one(&dir, shard, options)?;
+        opened = Store::open(RealDisk::open(&dir)?, options);
+    }
     let (store, opened) = opened.map_err(|why| StartError::Store { shard, why })?;
     log::info!(
         "shard {shard}: {} keys, {} batches read in {:?}, {} bytes of a torn tail cut",
@@ -294,6 +308,17 @@ fn prepare_one(home: &Home, shard: u16, options: Options) -> Result<Prepared, St
     let (mailbox, inbox) = inbox(waker, Arc::clone(&counters));
     let position = Arc::new(AtomicU64::new(store.synced().0));
     Ok(Prepared { poll, inbox, mailbox, counters, store, position })
+}
+
+/// Puts what can be saved of a damaged log in its place, and the damaged log beside it.
+fn salvage_one(dir: &Path, shard: u16, options: Options) -> Result<(), StartError> {
+    let (mut damaged, spare) = (RealDisk::open(dir)?, RealDisk::open_spare(dir)?);
+    let saved = salvage(&mut damaged, spare, options);
+    let saved = saved.map_err(|why| StartError::Store { shard, why })?;
+    drop(damaged);
+    let kept = RealDisk::replace(dir)?;
+    log::warn!("shard {shard}: {saved}; the damaged log is kept in {}", kept.display());
+    Ok(())
 }
 
 /// Where the logs end.

@@ -262,9 +262,9 @@ impl<D: Disk> Shard<D> {
     }
 
     fn on_view(&mut self, view: View) {
-        self.recover(&view);
         self.learn_dead(&view);
         let before = self.view.replace(view);
+        self.recover();
         self.sync_view();
         let Some(before) = before else { return self.deliver_hints() };
         // Who went down will not answer: that is a lane lost, for all that waits.

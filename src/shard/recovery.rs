@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
+use crate::causality::Delta;
 use crate::ring::{MemberNumber, Slot, View};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
@@ -51,12 +52,14 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Begins when the store or a member says that data are missing, once in a life.
-    pub(super) fn recover(&mut self, view: &View) {
+    pub(super) fn recover(&mut self) {
+        let Some(view) = self.view.clone() else { return };
         let doubted = self.store.recovering() || view.rolled_back;
         if self.recovery.begun || !doubted {
             return;
         }
         self.recovery.begun = true;
+        self.delete_again(&view);
         let shared = |slot: &Slot| view.owns(*slot) && view.ring.row(*slot).len() > 1;
         let slots = Slot::all().filter(|slot| self.mine(*slot) && shared(slot));
         self.recovery.slots = slots.map(|slot| (slot, BTreeMap::new())).collect();
@@ -69,6 +72,25 @@ impl<D: Disk> Shard<D> {
         if self.recovers() != self.store.recovering() {
             self.store.stage_recovering(self.recovers());
             self.staged();
+        }
+    }
+
+    /// Deletes once more what has no value here but a residual context. What the clock does not know of it
+    /// may be known to no clock at all any more, after a damaged log was salvaged; and equal clocks
+    /// are not compared further.
+    fn delete_again(&mut self, view: &View) {
+        let owned = |slot: &Slot| self.mine(*slot) && view.owns(*slot);
+        let mut emptied = Vec::new();
+        for slot in self.store.occupied().filter(owned) {
+            for ((_, key), entry) in self.store.walk(slot, None) {
+                if entry.values().is_empty() && holds(Rule::DeleteAgain) {
+                    emptied.push((slot, key, entry.residual().clone()));
+                }
+            }
+        }
+        for (slot, key, context) in emptied {
+            let dot = self.mint(slot);
+            self.apply(slot, &key, Delta::delete(dot, context));
         }
     }
 

@@ -23,7 +23,7 @@ impl Tally {
     /// What a store holds.
     pub(super) fn of<D: Disk>(store: &Store<D>) -> Self {
         let mut tally = Tally::default();
-        for slot in store.slots() {
+        for slot in store.occupied() {
             for ((_, key), entry) in store.walk(slot, None) {
                 tally.changed(slot, &key, 0, &entry);
             }

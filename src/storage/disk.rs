@@ -79,6 +79,10 @@ const LOCK_FILE: &str = "lock";
 /// The ending of files that are not whole yet. What a crash left of them is removed.
 const UNFINISHED: &str = ".new";
 const NOTE: &str = ".note";
+/// What follows a directory's name in that of the one which is to take its place ...
+const SPARE: &str = "salvage";
+/// ... and in that of a damaged one which another took the place of.
+const DAMAGED: &str = "damaged";
 
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -190,6 +194,14 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// `dir.ending`.
+fn beside(dir: &Path, ending: &str) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -217,6 +229,38 @@ impl RealDisk {
     /// Takes a directory for this process alone; makes it if it is not there.
     pub fn open(dir: &Path) -> Result<Self, DirectoryError> {
         Ok(RealDisk { directory: Directory::open(dir)?, files: BTreeMap::new() })
+    }
+
+    /// An empty directory beside `dir`, for what [`RealDisk::replace`] puts in its place. What is left of
+    /// an earlier one is removed.
+    pub fn open_spare(dir: &Path) -> Result<Self, DirectoryError> {
+        let spare = beside(dir, SPARE);
+        if spare.is_dir() {
+            fs::remove_dir_all(&spare)
+                .map_err(|why| DirectoryError::Io { dir: spare.clone(), why })?;
+        }
+        Self::open(&spare)
+    }
+
+    /// Puts the spare in the place of `dir`, which is kept beside it. Gives where. Neither may be open.
+    /// When a crash comes between, [`RealDisk::finish_replacing`] ends it.
+    pub fn replace(dir: &Path) -> io::Result<PathBuf> {
+        let mut names = (1..).map(|number| beside(dir, &format!("{DAMAGED}-{number}")));
+        let kept = names.find(|name| !name.exists()).expect("numbers do not end");
+        fs::rename(dir, &kept)?;
+        fs::rename(beside(dir, SPARE), dir)?;
+        sync_directory(dir.parent().unwrap_or(Path::new(".")))?;
+        Ok(kept)
+    }
+
+    /// Ends what [`RealDisk::replace`] began: without `dir` its spare is whole.
+    pub fn finish_replacing(dir: &Path) -> io::Result<()> {
+        let spare = beside(dir, SPARE);
+        if dir.exists() || !spare.is_dir() || !beside(dir, &format!("{DAMAGED}-1")).exists() {
+            return Ok(());
+        }
+        fs::rename(spare, dir)?;
+        sync_directory(dir.parent().unwrap_or(Path::new(".")))
     }
 
     /// The documents that lie beside the segments.

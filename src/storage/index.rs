@@ -236,6 +236,14 @@ impl Index {
         })
     }
 
+    /// The slots that have a clock or a key, ascending.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter().zip(Slot::all()).filter_map(|(slot, number)| {
+            let held = |slot: &&SlotIndex| !slot.clock.is_empty() || !slot.keys.is_empty();
+            slot.as_deref().filter(held).map(|_| number)
+        })
+    }
+
     pub(super) fn deletes(&self, slot: Slot) -> impl Iterator<Item = (Dot, Key)> + '_ {
         let log = self.slot(slot).map(|slot| slot.deletes.iter());
         log.into_iter().flatten().map(|(dot, key)| (*dot, key.unpack()))

@@ -22,6 +22,7 @@ mod minted;
 mod page;
 mod record;
 mod recover;
+mod salvage;
 mod segment;
 mod staging;
 mod store;
@@ -33,6 +34,7 @@ pub use disk::{
 pub use dump::dump;
 pub use memory::{Fault, MemoryDisk, MemoryMake, MemorySync};
 pub use page::{Life, LogEnd, Page, PageError, Written};
+pub use salvage::{Salvaged, salvage};
 pub use store::{
     Batch, Body, HintHead, HintId, Opened, Options, Place, Position, ReadResult, SegmentJob,
     SegmentMade, Store, StoreError, SyncJob,

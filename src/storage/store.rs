@@ -243,6 +243,11 @@ impl<D: Disk> Store<D> {
         Box::new(self.index.slots())
     }
 
+    /// The slots that have a clock or a key, ascending.
+    pub fn occupied(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        Box::new(self.index.occupied())
+    }
+
     /// The deletes of a slot that peers may not have heard of: each one's dot and key, by dot.
     pub fn deletes(&self, slot: Slot) -> Box<dyn Iterator<Item = (Dot, Key)> + '_> {
         Box::new(self.index.deletes(slot))
@@ -412,14 +417,20 @@ impl<D: Disk> Store<D> {
             return Ok(());
         }
         self.stage_recovering(true);
-        let Some(job) = self.flush()? else {
+        self.make_durable()
+    }
+
+    /// Appends what is staged and makes it durable, before anything is served. Blocks.
+    pub fn make_durable(&mut self) -> Result<(), StoreError> {
+        let job = self.flush()?;
+        if self.unwritten() {
             let why = self.full.clone().unwrap_or_default();
             return Err(StoreError::Io(io::Error::new(io::ErrorKind::StorageFull, why)));
-        };
-        for handle in &job.handles {
-            handle.sync()?;
         }
-        self.on_synced(job.upto);
+        if let Some(job) = job {
+            job.handles.iter().try_for_each(SyncHandle::sync)?;
+            self.on_synced(job.upto);
+        }
         Ok(())
     }
 

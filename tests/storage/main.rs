@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod golden;
 mod oracle;
+mod salvage;
 
 use oracle::{Writer, state};
 use rand::rngs::ChaCha8Rng;

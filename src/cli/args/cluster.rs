@@ -102,6 +102,10 @@ pub(crate) struct StartArgs {
     /// it counts for reads at quorum. A node that notices does so by itself
     #[arg(long, env = "RINGDOVE_RESTORED", hide_env = true)]
     pub restored: bool,
+    /// Replace a log that is damaged by what can be saved of it, and keep the damaged one beside it; the node
+    /// catches up with the other owners before it counts for reads at quorum
+    #[arg(long, env = "RINGDOVE_SALVAGE", hide_env = true)]
+    pub salvage: bool,
     /// A file that says any of the above, in TOML; flags and environment variables go before it
     #[arg(long, value_name = "FILE", env = "RINGDOVE_CONFIG", hide_env = true)]
     pub config: Option<PathBuf>,

@@ -14,7 +14,9 @@ use crate::ring::{
     Settings, Slot, Token, View,
 };
 use crate::shard::{Effect, Event, Now, Origin, Shard, ShardConfig};
-use crate::storage::{Batch, Body, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob};
+use crate::storage::{
+    Batch, Body, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob, salvage,
+};
 use crate::wire::{self, Frame};
 
 /// A small segment, so that making one costs little.
@@ -475,6 +477,23 @@ impl Cluster {
                 place.synced = place.disk.copy(0);
             }
         }
+        self.start(node);
+    }
+
+    /// The batch that brought a key's value is rotten, and what is left of the disk takes its place.
+    pub(in crate::shard) fn salvage(&mut self, node: u16, key: &Key) {
+        let slot = Token::of(key).slot();
+        let index = self.shard_of(node, slot);
+        let entry = self.shard(node, slot).store().entry(slot, key).expect("it has the key");
+        let (_, at) = entry.values()[0];
+        let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
+        place.shard = None;
+        place.disk.flip(&format!("{:08}.seg", at.segment), u64::from(at.offset) * 8);
+        let (spare, options) = (MemoryDisk::new(0), Options::default());
+        let options = Options { segment_bytes: SEGMENT_BYTES, ..options };
+        salvage(&mut place.disk, spare.clone(), options).expect("memory has room");
+        place.disk.restore(&spare);
+        place.synced = place.disk.copy(0);
         self.start(node);
     }
 

@@ -28,7 +28,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 15] = [
+const GUARDED: [(Rule, &str); 18] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -43,6 +43,9 @@ const GUARDED: [(Rule, &str); 15] = [
     (Rule::Mark, "who_lacks_what_the_mark_covers_is_sent_all"),
     (Rule::AdoptBegan, "a_clock_is_adopted_as_it_was_when_the_exchange_began"),
     (Rule::InheritMark, "who_was_sent_all_takes_over_the_mark"),
+    (Rule::DamagedClock, "a_damaged_log_claims_nothing_that_it_lost"),
+    (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
+    (Rule::DeleteAgain, "a_delete_that_only_a_damaged_log_told_is_told_again"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
 ];
 

@@ -8,7 +8,8 @@
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
 //! split "1,2" "3,4,5" · suspect n1 n2 · up · stop n1 · start n1 · crash n1 · heal
-//! save n1 · restore n1 [noticed]                      a copy of the disks takes their place
+//! save n1 · restore n1 [noticed] · salvage n1 k        a copy of the disks takes their place, or what is
+//!                                                     left of them without the batch that brought k
 //! wait 2s · show k · hints n4 · explain n1 k · siblings n1 · answer · status n1
 //! ```
 
@@ -281,6 +282,10 @@ impl Story {
             "crash" => cluster.crash(args.node(0)?),
             "save" => cluster.save(args.node(0)?),
             "restore" => cluster.restore(args.node(0)?, args.has("noticed")),
+            "salvage" => {
+                let key = args.key(1)?;
+                cluster.salvage(args.node(0)?, &key);
+            }
             "heal" => cluster.heal(),
             "poison" => cluster.poison(args.node(0)?),
             "later" => cluster.delay_reads(args.node(0)?),
