@@ -87,21 +87,28 @@ async fn sell(addrs: &[SocketAddr], links: &Links) -> Result<()> {
 
 /// Reads, again and again while the level cannot be met yet.
 async fn read(request: GetRequest<'_>) -> Result<Got> {
-    patiently(async || request.clone().await).await
+    patiently(async |_| request.clone().await).await
 }
 
-/// Writes. Every attempt carries the operation id of the first, so that none shows twice.
+/// Writes. Every attempt carries the operation id of the first, so that none shows twice, and later ones
+/// say that they are: then what an earlier one wrote is looked for.
 async fn written(request: PutRequest<'_>) -> Result<PutDone> {
-    patiently(async || request.clone().await).await
+    patiently(async |first| match first {
+        true => request.clone().await,
+        false => request.clone().again().await,
+    })
+    .await
 }
 
 /// Asks again after errors of which the client says that this does no harm, for at most half a minute.
 async fn patiently<T>(
-    mut ask: impl AsyncFnMut() -> std::result::Result<T, ClientError>,
+    mut ask: impl AsyncFnMut(bool) -> std::result::Result<T, ClientError>,
 ) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(30);
+    let mut first = true;
     loop {
-        match ask().await {
+        let asked = ask(std::mem::take(&mut first)).await;
+        match asked {
             Err(error) if error.retryable() && Instant::now() < end => {
                 rt::sleep(Duration::from_millis(100)).await;
             }

@@ -290,6 +290,7 @@ impl Load {
                     level: Level::Quorum,
                     strict: true,
                     operation: rand::random(),
+                    again: false,
                     writer: "cost".to_owned(),
                     timeout_ms: 10_000,
                     forwarded: false,

@@ -126,6 +126,9 @@ pub(crate) async fn put(
         None if args.blind => request.blind(),
         None => request,
     };
+    if let Some(operation) = args.retry.retry {
+        request = request.retry(operation);
+    }
     let done = write(&key, request, args.wait.stable(), screen, "written").await?;
     note_conflict(&key, &done, screen);
     Ok(Exit::Ok)
@@ -146,6 +149,9 @@ pub(crate) async fn delete(
     }
     if let Some(context) = context {
         request = request.context(context);
+    }
+    if let Some(operation) = args.retry.retry {
+        request = request.retry(operation);
     }
     let done = write(&key, request, args.wait.stable(), screen, "deleted").await?;
     note_conflict(&key, &done, screen);

@@ -337,7 +337,11 @@ impl Work {
         let mut pause = PAUSE;
         for attempt in 1.. {
             // The same message has the same operation id: an attempt nobody saw is never shown twice.
-            match self.client.submit(message.clone()).await {
+            let mut message = message.clone();
+            if let Message::Put(put) = &mut message {
+                put.again = attempt > 1;
+            }
+            match self.client.submit(message).await {
                 Ok(Message::PutReply(_)) => return How::Written,
                 Ok(Message::GetReply(reply)) => {
                     let got = Got::from(reply);

@@ -116,6 +116,9 @@ impl From<ClientError> for Trouble {
                 "start a node with `ringdove start`, or name another with --endpoint HOST:PORT"
                     .to_owned()
             }
+            ClientError::Unknown(unknown) if unknown.repeatable => {
+                format!("{}: --retry {:x}", error.next(), unknown.operation)
+            }
             other => other.next().to_owned(),
         };
         let mut trouble = Trouble::new(exit, error.what(), error.state(), next);

@@ -159,7 +159,7 @@ impl ClientError {
             ClientError::Refused(failure) => next_after(failure.code),
             ClientError::Invalid(_) => "correct the request",
             ClientError::Unknown(unknown) if unknown.repeatable => {
-                "retry with the same operation id, which never shows the write twice, or read the key"
+                "read the key, or try again under the same operation id, which never shows the write twice"
             }
             ClientError::Unknown(_) => {
                 "read the key; repeating an overwrite may replace what came after it"

@@ -153,6 +153,7 @@ impl Client {
             level: Level::default(),
             strict: false,
             operation: rand::random(),
+            again: false,
             writer: self.options.name.clone(),
             timeout_ms: millis(self.options.timeout),
             forwarded: false,

@@ -105,7 +105,19 @@ impl<'a> PutRequest<'a> {
         self
     }
 
-    /// The write's name, to retry one whose outcome is unknown. Drawn at random otherwise.
+    /// Another attempt at the write of this name, whose outcome is unknown: what it wrote is looked for
+    /// first, and written again under the same dot. It must be the same write in all else.
+    pub fn retry(self, operation: u128) -> Self {
+        self.operation(operation).again()
+    }
+
+    /// Another attempt at the same request, see [`PutRequest::retry`].
+    pub fn again(mut self) -> Self {
+        self.put.again = true;
+        self
+    }
+
+    /// The write's name, under which it may be tried again. Drawn at random otherwise.
     pub fn operation(mut self, operation: u128) -> Self {
         self.put.operation = operation;
         self

@@ -192,6 +192,7 @@ fn what_is_asked_for_is_what_is_sent() {
             level: Level::All,
             strict: true,
             operation: 99,
+            again: false,
             writer: "till-3".to_owned(),
             timeout_ms: 1500,
             forwarded: false,
@@ -208,6 +209,10 @@ fn what_is_asked_for_is_what_is_sent() {
         assert_ne!(delete.operation, again.operation, "every write has a name of its own");
         assert_eq!(again.basis, Basis::Blind);
         node.reply(&second, put_reply(Outcome::Ok));
+        let third = node.request();
+        let Message::Put(retry) = &third.message else { panic!("a put") };
+        assert_eq!((retry.operation, retry.again), (7, true));
+        node.reply(&third, put_reply(Outcome::Ok));
 
         let question = node.request();
         assert_eq!(question.message, Message::Question(Question::Members));
@@ -223,6 +228,7 @@ fn what_is_asked_for_is_what_is_sent() {
         assert_eq!((done.owners, done.fallbacks, done.needed, done.siblings), (1, 0, 2, 1));
         client.delete(&key("ann")).await.expect("done");
         client.delete(&key("ann")).blind().await.expect("done");
+        client.put(&key("ann"), "tea").retry(7).await.expect("done");
         let answer = client.ask(Question::Members).await.expect("answered");
         assert_eq!(answer, Answer::Siblings(SiblingList::default()));
     });

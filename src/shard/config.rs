@@ -46,6 +46,11 @@ pub struct ShardConfig {
     /// Values in one frame have at most this many bytes together, unless it is a single value.
     pub frame_values_max: u64,
 
+    /// Writes remembered, so that another attempt at one goes on under its dot.
+    pub operations_max: usize,
+    /// Bytes of their keys and values.
+    pub operation_bytes_max: u64,
+
     /// Bytes of hints kept for absent owners. More are declined as overloaded.
     pub hint_bytes_max: u64,
     /// Hints on their way to one member at a time.
@@ -98,6 +103,8 @@ impl Default for ShardConfig {
             siblings_max: 128,
             writer_bytes_max: 256,
             frame_values_max: (8 << 20) + (256 << 10),
+            operations_max: 4_096,
+            operation_bytes_max: 8 << 20,
             hint_bytes_max: 1 << 30,
             hints_in_flight_max: 64,
             hint_timeout: Duration::from_secs(5),

@@ -195,11 +195,21 @@ impl<D: Disk> Shard<D> {
         delta: Delta<Value>,
     ) {
         debug_assert!(!self.is_me(owed_to), "nobody owes itself");
+        if self.keeps_already(owed_to, key, &delta) {
+            return;
+        }
         self.supersede(owed_to, key, &delta.context);
         let id = self.store.stage_hint(owed_to.0, slot, key, delta);
         self.staged();
         let head = self.store.hint(id).expect("it was staged just now");
         self.hints.add(id, head);
+    }
+
+    /// Whether this very delta is kept for the member: its frame came twice, or the write was tried again.
+    fn keeps_already(&self, owed_to: MemberNumber, key: &Key, delta: &Delta<Value>) -> bool {
+        let ids = self.hints.by_key.get(key).into_iter().flatten().rev().take(SUPERSEDED_LOOK);
+        let mut heads = ids.filter_map(|id| self.store.hint(*id));
+        heads.any(|head| head.owed_to == owed_to.0 && head.delta.dots().eq(delta.dots()))
     }
 
     /// Drops older hints for the same member and key whose dots the writer of a new one had seen:

@@ -25,6 +25,8 @@ pub(super) enum Then {
     Fetched(MemberNumber, Head, DotSet, Entry<Place>),
     /// A read goes on.
     Get(u64),
+    /// An earlier attempt at a write is looked for among them.
+    Seek(u64),
     /// A read at level one is answered from hints.
     FromHints(FromHints),
     /// Owners that answered a read with less are repaired.
@@ -118,6 +120,7 @@ impl<D: Disk> Shard<D> {
                 self.send_fetched(to, head, clock, entry, values, whole);
             }
             Then::Get(id) => self.get_loaded(id, values, whole),
+            Then::Seek(id) => self.seek_loaded(id, values),
             Then::FromHints(from_hints) => self.reply_from_hints(from_hints, values, whole),
             Then::Mend(mend) => self.mend(mend, values),
             Then::Deliver(id) => self.deliver(id, values, whole),

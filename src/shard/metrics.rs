@@ -15,6 +15,8 @@ pub struct Metrics {
     pub failures: u64,
     /// Writes whose outcome was told as unknown.
     pub unknowns: u64,
+    /// Attempts at a write that went on under the dot of an earlier one.
+    pub attempts_found: u64,
     /// Repairs sent after reads, or made on the own copy.
     pub repairs: u64,
     /// Hints kept since the store was opened, those found in it included.

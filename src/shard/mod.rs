@@ -9,6 +9,7 @@
 //! | file | what |
 //! |---|---|
 //! | `put`, `get`, `forward` | coordinating requests; sending them on to an owner |
+//! | `operations` | attempts at one operation, found again |
 //! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
 //! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
@@ -28,6 +29,7 @@ mod hints;
 mod inspect;
 mod loads;
 mod metrics;
+mod operations;
 mod page;
 mod put;
 mod quorum;
@@ -54,6 +56,7 @@ use crate::wire::{Failure, FailureCode, Frame, Message};
 use deletes::Deletes;
 use hints::Hints;
 use loads::Loads;
+use operations::Operations;
 use recovery::Recovery;
 use reply::{Asker, Head};
 use requests::{Request, Requests};
@@ -85,6 +88,7 @@ pub struct Shard<D: Disk> {
     requests: Requests,
     unsynced: Unsynced,
     loads: Loads,
+    operations: Operations,
     hints: Hints,
     sync: Sync,
     tally: Tally,
@@ -111,6 +115,7 @@ impl<D: Disk> Shard<D> {
             requests: Requests::new(rng.random()),
             unsynced: Unsynced::default(),
             loads: Loads::default(),
+            operations: Operations::default(),
             hints: Hints::of(&store),
             sync: Sync::default(),
             tally: Tally::of(&store),
@@ -289,6 +294,7 @@ impl<D: Disk> Shard<D> {
             None => {}
             Some(Request::Put(put)) => self.put_lost(id, put, from),
             Some(Request::Get(get)) => self.get_lost(id, get, from),
+            Some(Request::Seek(seek)) => self.seek_lost(id, seek, from),
             Some(Request::Forward(forward)) => self.forward_lost(id, forward, from),
             Some(Request::Gather(gather)) => self.gather_lost(id, gather, from),
             Some(Request::Delivery(delivery)) => self.hint_lost(id, delivery, from),
@@ -303,6 +309,7 @@ impl<D: Disk> Shard<D> {
             Some(Request::Delivery(delivery)) => self.hint_stored(head.request, delivery, from),
             Some(
                 other @ (Request::Get(_)
+                | Request::Seek(_)
                 | Request::Forward(_)
                 | Request::Gather(_)
                 | Request::Exchange(_)),
@@ -314,6 +321,7 @@ impl<D: Disk> Shard<D> {
         match self.requests.take(head.request) {
             None => {}
             Some(Request::Get(get)) => self.get_fetched(head.request, get, from, fetched),
+            Some(Request::Seek(seek)) => self.seek_fetched(head.request, seek, from, fetched),
             Some(other) => self.requests.restore(head.request, other),
         }
     }
@@ -334,6 +342,7 @@ impl<D: Disk> Shard<D> {
                 None => unreachable!("nothing is worked on between events"),
                 Some(Request::Put(put)) => self.put_woke(id, put),
                 Some(Request::Get(get)) => self.get_woke(id, get),
+                Some(Request::Seek(seek)) => self.end_seek(id, seek),
                 Some(Request::Forward(forward)) => self.forward_woke(id, forward),
                 Some(Request::Gather(gather)) => self.gather_woke(id, gather),
                 Some(Request::Delivery(delivery)) => self.hint_put_off(id, delivery),

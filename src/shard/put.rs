@@ -81,6 +81,8 @@ struct Plan {
     token: Token,
     needed: usize,
     seen: DotSet,
+    /// What an earlier attempt wrote.
+    earlier: Option<Delta<Value>>,
 }
 
 impl<D: Disk> Shard<D> {
@@ -98,17 +100,17 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// As an owner of the key, or, when none can be reached, as a fallback that keeps hints.
-    pub(super) fn coordinate(&mut self, asker: Asker, put: Put) {
+    /// Writes something new, or once more what an earlier attempt wrote.
+    pub(super) fn write(&mut self, asker: Asker, put: Put, earlier: Option<Delta<Value>>) {
         let token = Token::of(&put.key);
-        match self.plan_put(&put) {
+        match self.plan_put(&put, earlier) {
             Ok(plan) => self.carry_out(asker, put, plan),
             Err(failure) => self.refuse(asker, token, failure.code, failure.message),
         }
     }
 
     /// Everything that may speak against a write. Nothing is changed here.
-    fn plan_put(&self, put: &Put) -> Result<Plan, Failure> {
+    fn plan_put(&self, put: &Put, earlier: Option<Delta<Value>>) -> Result<Plan, Failure> {
         let view = self.view.as_ref().expect("admitted only with a ring");
         let (token, limits) = (Token::of(&put.key), &self.config);
         let refused = |message: String| Err(Failure::new(FailureCode::Refused, message));
@@ -131,12 +133,17 @@ impl<D: Disk> Shard<D> {
         let bytes = (put.key.as_bytes().len() + size(put)) as u64;
         self.check_disk(records * bytes, put.value.is_some())?;
         let needed = self.needed_for_put(view, token, put)?;
-        let seen = self.basis(view, token, put)?;
-        self.check_siblings(view, token, put, &seen)?;
+        let seen = match &earlier {
+            Some(delta) => delta.context.clone(),
+            None => self.basis(view, token, put)?,
+        };
+        if earlier.is_none() {
+            self.check_siblings(view, token, put, &seen)?;
+        }
         if !owner {
             self.check_hint_room(view.ring.row(token.slot()).len(), put)?;
         }
-        Ok(Plan { token, needed, seen })
+        Ok(Plan { token, needed, seen, earlier })
     }
 
     /// How many must have it, if so many can be reached at all.
@@ -213,20 +220,23 @@ impl<D: Disk> Shard<D> {
 
     /// From here on there are effects: the answer is `Ok` or `Unknown`.
     fn carry_out(&mut self, asker: Asker, put: Put, plan: Plan) {
-        let Plan { token, needed, seen } = plan;
+        let Plan { token, needed, seen, earlier } = plan;
         let slot = token.slot();
-        let dot = self.mint(slot);
         let timeout = self.config.timeout(put.timeout_ms);
         let strict = put.strict;
         let (operation, writer) = (put.operation, put.writer);
-        let delta = match put.value {
-            Some(bytes) => {
+        let delta = match (earlier, put.value) {
+            (Some(delta), _) => delta,
+            (None, Some(bytes)) => {
                 let stamp = self.now.wall_ms;
                 let meta = Meta { operation, stamp, writer, context: seen.clone() };
-                Delta::put(dot, Value { meta, bytes }, seen.clone())
+                Delta::put(self.mint(slot), Value { meta, bytes }, seen.clone())
             }
-            None => Delta::delete(dot, seen.clone()),
+            (None, None) => Delta::delete(self.mint(slot), seen.clone()),
         };
+        let dot = delta.dots().next().expect("a write has a dot");
+        let room = (self.config.operations_max, self.config.operation_bytes_max);
+        self.operations.note(operation, &put.key, &delta, room);
         let view = self.view.clone().expect("admitted only with a ring");
         let owner = view.owns(slot);
         let siblings = if owner {

@@ -11,6 +11,7 @@ use super::forward::Forward;
 use super::gather::Gather;
 use super::get::GetRequest;
 use super::hints::Delivery;
+use super::operations::Seek;
 use super::put::PutRequest;
 use super::sync::Exchange;
 
@@ -21,6 +22,8 @@ pub(super) enum Request {
     Put(PutRequest),
     /// A read that this shard coordinates.
     Get(GetRequest),
+    /// A write of which an earlier attempt is looked for.
+    Seek(Seek),
     /// A client's request sent on to an owner.
     Forward(Forward),
     /// A question put to all members.

@@ -126,6 +126,8 @@ pub struct Put {
     pub strict: bool,
     /// The client's name for this write, the same for every attempt.
     pub operation: u128,
+    /// Whether there was an attempt before: it is looked for at all owners.
+    pub again: bool,
     /// What the client calls itself.
     pub writer: String,
     /// How long the client waits, in milliseconds.

@@ -80,15 +80,23 @@ fn put() -> impl Strategy<Value = Put> {
         Just(Basis::Overwrite),
         bytes(100).prop_map(Basis::Context),
     ];
-    let rest = (any::<u128>(), ".{0,60}", any::<u32>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>());
+    let rest = (any::<u128>(), ".{0,60}", any::<u32>(), any::<bool>(), flags);
     (key(), option::of(bytes(300)), basis, level(), rest).prop_map(
-        |(key, value, basis, level, (operation, writer, timeout_ms, strict, forwarded))| Put {
+        |(
+            key,
+            value,
+            basis,
+            level,
+            (operation, writer, timeout_ms, strict, (forwarded, again)),
+        )| Put {
             key,
             value,
             basis,
             level,
             strict,
             operation,
+            again,
             writer,
             timeout_ms,
             forwarded,

@@ -166,6 +166,7 @@ fn request_sample(kind: Kind) -> Sample {
                 level: Level::Count(2),
                 strict: true,
                 operation: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                again: false,
                 writer: "till-3".to_owned(),
                 timeout_ms: 5000,
                 forwarded: true,

@@ -68,6 +68,28 @@ pub(crate) struct WriteArgs {
     pub strict: bool,
 }
 
+/// Whether this is another attempt at a write.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct RetryArgs {
+    /// Try a write again whose outcome is unknown, by the operation id that it was told with; all else as
+    /// it was. It is never shown twice
+    #[arg(
+        long,
+        value_name = "OPERATION",
+        env = "RINGDOVE_RETRY",
+        hide_env = true,
+        value_parser = operation_id
+    )]
+    pub retry: Option<u128>,
+}
+
+fn operation_id(text: &str) -> Result<u128, String> {
+    match u128::from_str_radix(text, 16) {
+        Ok(id) if id > 0 => Ok(id),
+        Ok(_) | Err(_) => Err("an operation id is up to 32 hexadecimal digits".to_owned()),
+    }
+}
+
 /// Whether to wait for more than the level of a write.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct WaitArgs {
@@ -222,6 +244,8 @@ pub(crate) struct PutArgs {
     #[arg(long, env = "RINGDOVE_BLIND", hide_env = true, value_parser = switch())]
     pub blind: bool,
     #[command(flatten)]
+    pub retry: RetryArgs,
+    #[command(flatten)]
     pub wait: WaitArgs,
     /// Write many: one key<TAB>value a line, from a file or from standard input
     #[arg(
@@ -258,6 +282,8 @@ pub(crate) struct DeleteArgs {
     /// Delete what this context covers, and nothing else
     #[arg(long, value_name = "CONTEXT", env = "RINGDOVE_CONTEXT", hide_env = true)]
     pub context: Option<String>,
+    #[command(flatten)]
+    pub retry: RetryArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }

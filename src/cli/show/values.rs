@@ -141,6 +141,9 @@ pub(crate) fn put_json(reply: &PutDone, stable: Option<bool>) -> String {
         acks: Acks,
         needed: u8,
         siblings: u16,
+        /// To try it again under.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         stable: Option<bool>,
     }
@@ -156,6 +159,7 @@ pub(crate) fn put_json(reply: &PutDone, stable: Option<bool>) -> String {
         acks: Acks { owners: reply.owners, fallbacks: reply.fallbacks },
         needed: reply.needed,
         siblings: reply.siblings,
+        operation: (reply.outcome == Outcome::Unknown).then(|| format!("{:x}", reply.operation)),
         stable,
     })
 }

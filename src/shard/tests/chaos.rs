@@ -91,6 +91,7 @@ impl History {
             level,
             strict: self.rng.random_bool(0.2),
             operation: self.requests.into(),
+            again: false,
             writer: "chaos".into(),
             timeout_ms: 3_000,
             forwarded: false,

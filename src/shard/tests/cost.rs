@@ -31,6 +31,7 @@ fn put(cluster: &mut Cluster, node: u16, request: u64) {
         level: Level::One,
         strict: false,
         operation: request.into(),
+        again: false,
         writer: "ann".into(),
         timeout_ms: 1_000,
         forwarded: false,

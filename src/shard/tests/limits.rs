@@ -17,6 +17,7 @@ fn put(key: &str, bytes: usize) -> Put {
         level: Level::Quorum,
         strict: false,
         operation: 0,
+        again: false,
         writer: String::new(),
         timeout_ms: 1_000,
         forwarded: false,

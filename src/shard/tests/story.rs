@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES] [log=N]
-//! put n1 k v [level=L] [strict] [seen=NAME | overwrite] [op=N] [as=NAME]      delete n1 k …
+//! put n1 k v [level=L] [strict] [seen=NAME | overwrite] [op=N] [again] [as=NAME]   delete n1 k …
 //! get n1 k [level=L] [floor=NAME] [as=NAME]
 //! cut n1 n2 · mend · hold n1 n2 | kind=Page · deliver · drop · release    one-way loss, or waiting
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
@@ -119,6 +119,7 @@ impl Story {
             level: args.level()?,
             strict: args.has("strict"),
             operation: args.number("op")?.unwrap_or(0).into(),
+            again: args.has("again"),
             writer: "ann".into(),
             timeout_ms: 3_000,
             forwarded: false,

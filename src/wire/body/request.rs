@@ -11,11 +11,12 @@ const STRICT: u8 = 1;
 const HAS_VALUE: u8 = 2;
 const OVERWRITE: u8 = 4;
 const HAS_CONTEXT: u8 = 8;
+const AGAIN: u8 = 16;
 
 /// | field | form |
 /// |---|---|
 /// | level | form u8: 0 one, 1 quorum, 2 all, 3 a number; then the number u8, else 0 |
-/// | options | u8: 1 strict, 2 has a value (else it deletes), 4 overwrite, 8 has a context (neither: blind) |
+/// | options | u8: 1 strict, 2 has a value (else it deletes), 4 overwrite, 8 has a context (neither: blind), 16 again |
 /// | timeout_ms | u32 |
 /// | operation | u128 |
 /// | writer | run, UTF-8, at most [`NAME_BYTES_MAX`] |
@@ -34,7 +35,8 @@ impl Body for Put {
         let options = option(STRICT, self.strict)
             | option(HAS_VALUE, self.value.is_some())
             | option(OVERWRITE, self.basis == Basis::Overwrite)
-            | option(HAS_CONTEXT, context.is_some());
+            | option(HAS_CONTEXT, context.is_some())
+            | option(AGAIN, self.again);
         out.put_level(self.level);
         out.put_byte(options);
         out.put_u32_le(self.timeout_ms);
@@ -60,16 +62,27 @@ impl Body for Put {
         }
         let writer = writer.to_owned();
         let key = fields.key()?;
-        let basis = match options & !(STRICT | HAS_VALUE) {
+        let basis = match options & !(STRICT | HAS_VALUE | AGAIN) {
             0 => Basis::Blind,
             OVERWRITE => Basis::Overwrite,
             HAS_CONTEXT => Basis::Context(fields.copied_run()?),
             _ => return Err(Malformed("options of a put that do not go together")),
         };
         let value = if options & HAS_VALUE != 0 { Some(fields.rest()) } else { None };
-        let strict = options & STRICT != 0;
+        let (strict, again) = (options & STRICT != 0, options & AGAIN != 0);
         let forwarded = false;
-        Ok(Put { key, value, basis, level, strict, operation, writer, timeout_ms, forwarded })
+        Ok(Put {
+            key,
+            value,
+            basis,
+            level,
+            strict,
+            operation,
+            again,
+            writer,
+            timeout_ms,
+            forwarded,
+        })
     }
 }
 

@@ -307,6 +307,7 @@ impl World {
                     level: op.level,
                     strict: sent.strict,
                     operation: History::operation(id),
+                    again: sent.tries > 1,
                     writer: format!("session {}", op.session),
                     timeout_ms: timeout as u32,
                     forwarded: false,

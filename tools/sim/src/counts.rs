@@ -49,6 +49,8 @@ counts! {
     repairs "read repairs",
     /// Sync pages that carried entries.
     sync_pages "sync pages with entries",
+    /// Attempts that went on under the dot of an earlier one.
+    attempts_found "attempts found again",
     /// Requests forwarded to an owner.
     forwards "forwards",
     /// Reads answered from hints alone.

@@ -10,7 +10,7 @@ use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
 use ringdove::shard::Event;
 use ringdove::storage::{
-    Batch, Fault, HintHead, Life, MemoryMake, MemorySync, Options, SegmentJob, StoreError,
+    Batch, Fault, HintHead, Life, MemoryMake, MemorySync, Options, Place, SegmentJob, StoreError,
     SyncHandle, SyncJob, Ticket,
 };
 use ringdove::wire::{Frame, Message};
@@ -25,6 +25,17 @@ const TICK_MIN: Duration = Duration::from_micros(50);
 /// How long a segment takes to be made, and how long after a failure it is tried again.
 const SEGMENT_TAKES: Duration = Duration::from_millis(3);
 const SEGMENT_RETRY: Duration = Duration::from_secs(1);
+
+/// Whether a write may be minted on account of an event that is not its request.
+pub(crate) fn may_mint_late(event: &Event) -> bool {
+    match event {
+        Event::Peer(_, frame) => {
+            matches!(frame.message, Message::Fetched(_) | Message::Declined(_))
+        }
+        Event::Read(..) | Event::Tick | Event::LaneLost(_) | Event::View(_) => true,
+        Event::Client(..) | Event::Synced(_) | Event::SyncFailed(_) => false,
+    }
+}
 
 /// What could be seen of a key just before a write may have been minted.
 pub(crate) struct Glimpse {
@@ -320,6 +331,31 @@ impl World {
             op.seen.extend(seen.iter().copied());
             let dots = (before.highest + 1..=highest).map(|counter| Dot::new(actor, counter));
             op.attempts.extend(dots.map(|dot| (dot, seen.clone())));
+        }
+    }
+
+    /// Notes the dots of writes that were minted long after they came in, because an earlier attempt was
+    /// looked for first.
+    pub(crate) fn note_late_mints(&mut self, node: usize, shard: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let (actor, shards) = (process.actor, process.shards.len() as u16);
+        let store = process.shards[shard].shard.store();
+        let mut late = Vec::new();
+        for at in self.history.keys.iter().filter(|at| usize::from(at.slot.shard(shards)) == shard)
+        {
+            let entry = store.entry(at.slot, &at.key).unwrap_or_default();
+            let new = |(dot, _): &&(Dot, Place)| {
+                dot.actor == actor && self.watch.op(at.slot, *dot).is_none()
+            };
+            late.extend(
+                entry.values().iter().filter(new).map(|(dot, place)| (at.slot, *dot, *place)),
+            );
+        }
+        for (slot, dot, place) in late {
+            let Some(value) = self.nodes[node].staged_value(shard, place) else { continue };
+            let Some(op) = self.history.by_operation(value.meta.operation) else { continue };
+            self.note_seen(slot, dot, op, &value.meta.context);
+            self.watch.minted(&mut self.history, slot, dot, op);
         }
     }
 

@@ -252,6 +252,9 @@ impl World {
         if !self.violations.is_empty() {
             return;
         }
+        let shards = self.nodes.iter().flat_map(|node| &node.process).flat_map(|p| &p.shards);
+        self.counts.attempts_found +=
+            shards.map(|running| running.shard.metrics().attempts_found).sum::<u64>();
         let dumps = self.dumps();
         let mut present: Vec<BTreeSet<OpId>> = vec![BTreeSet::new(); self.history.keys.len()];
         for dump in &dumps {
@@ -383,12 +386,15 @@ impl World {
     pub(crate) fn step(&mut self, node: usize, shard: usize, event: Event) {
         let now = self.nodes[node].now(self.now);
         let glimpse = self.before_mint(node, shard, &event);
+        let may_mint_late = crate::process::may_mint_late(&event);
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut effects = std::mem::take(&mut self.effects);
         process.shards[shard].shard.step(now, event, &mut effects);
         let doing = glimpse.as_ref().map(|glimpse| glimpse.op);
         if let Some(glimpse) = glimpse {
             self.after_mint(node, shard, glimpse);
+        } else if may_mint_late {
+            self.note_late_mints(node, shard);
         }
         // Before its frames are seen: they name the dots, too.
         self.note_hints(node, shard, doing);
