@@ -65,11 +65,23 @@ pub enum Rule {
     SalvageSeen,
     /// What was deleted and only a damaged log could tell is deleted once more, under a new dot.
     DeleteAgain,
+    /// A delta with a dot of an actor that is about to be listed as dead, or is, is not taken in.
+    LifeFence,
+    /// An actor is listed as dead only when no member holds a hint with a dot of it.
+    NoHintsListed,
+    /// A copy folds a dead actor only when it durably has all that every owner reported of it.
+    CloseCovered,
+    /// A copy that holds dots of a listed actor which it never refused is an old one, and starts over, empty.
+    StartOver,
+    /// An own actor with a gap in the own clock is given up.
+    Retire,
+    /// What a copy says whose ring went back is not used before it has the newer one.
+    RingWentBack,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 28] = [
+    pub const ALL: [Rule; 34] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -98,6 +110,12 @@ impl Rule {
         Rule::DamagedClock,
         Rule::SalvageSeen,
         Rule::DeleteAgain,
+        Rule::LifeFence,
+        Rule::NoHintsListed,
+        Rule::CloseCovered,
+        Rule::StartOver,
+        Rule::Retire,
+        Rule::RingWentBack,
     ];
 }
 

@@ -23,7 +23,7 @@ impl<D: Disk> Shard<D> {
         let view = self.view.as_ref().expect("nothing is minted before there is a ring");
         let counter = self.counters.entry(slot).or_default();
         *counter += 1;
-        Dot::new(Actor::new(view.me.0, self.config.life), *counter)
+        Dot::new(Actor::new(view.me.0, self.life), *counter)
     }
 
     /// Joins a delta into the own copy, and stages the change if there is one.

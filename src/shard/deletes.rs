@@ -30,6 +30,11 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// The slot starts over: what others have of it is to be heard anew.
+    pub(super) fn forget_heard(&mut self, slot: Slot) {
+        self.deletes.heard.retain(|(other, _), _| *other != slot);
+    }
+
     /// A peer's clock of a slot is the own one.
     pub(super) fn equal(&mut self, from: MemberNumber, slot: Slot) {
         let clock = self.store.clock(slot).clone();
@@ -86,7 +91,7 @@ impl<D: Disk> Shard<D> {
         self.store.stage_mark(slot, low);
         self.staged();
         if self.store.deletes(slot).next().is_none() {
-            self.deletes.heard.retain(|(other, _), _| *other != slot);
+            self.forget_heard(slot);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::causality::Actor;
 use crate::ring::{MemberNumber, View};
 use crate::storage::{Batch, Ticket};
 use crate::wire::Frame;
@@ -46,6 +47,9 @@ pub enum Event {
     Synced(Batch),
     /// A sync, or the append in [`flush`](super::Shard::flush), failed. The store is poisoned.
     SyncFailed(String),
+    /// The ring is going to list this actor as dead. Whether that may be done is asked with
+    /// [`Shard::may_list`](super::Shard::may_list).
+    Refuse(Actor),
     /// A read is done: the bytes, or why not.
     Read(Ticket, Result<Vec<u8>, String>),
     /// Time has passed: deadlines may be due.

@@ -18,7 +18,7 @@ use super::reply::{Asker, Head};
 use super::requests::Request;
 use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
-use crate::ring::{MemberNumber, Token};
+use crate::ring::{MemberNumber, Slot, Token};
 use crate::storage::{Disk, Place};
 use crate::wire::{
     Decline, Failure, FailureCode, Fetch, Fetched, Get, GetReply, Level, Message, Source,
@@ -302,6 +302,22 @@ impl<D: Disk> Shard<D> {
         });
         self.requests.grow(id, bytes);
         self.advance_get(id, get);
+    }
+
+    /// The own copy of a slot starts over: reads that it took part in end.
+    pub(super) fn end_reads(&mut self, slot: Slot) {
+        for id in self.requests.ids() {
+            match self.requests.take(id) {
+                Some(Request::Get(mut get)) if get.token.slot() == slot => {
+                    let message = "this node found that its copy is older than it should be, and \
+                                   catches up; a read changes nothing; try again";
+                    self.fail_get(&mut get, FailureCode::NotReady, message.to_owned());
+                    self.requests.remove(id);
+                }
+                Some(other) => self.requests.restore(id, other),
+                None => {}
+            }
+        }
     }
 
     /// A member declined, or its lane broke.

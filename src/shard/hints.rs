@@ -14,7 +14,7 @@ use super::loads::{Then, Values};
 use super::reply::Head;
 use super::requests::Request;
 use super::unsynced::Due;
-use crate::causality::{Delta, Dot, DotSet, Entry, Value};
+use crate::causality::{Actor, Delta, Dot, DotSet, Entry, Value};
 use crate::key::Key;
 use crate::ring::{MemberNumber, Slot, Token, View};
 use crate::rules::{Rule, holds};
@@ -159,6 +159,8 @@ impl<D: Disk> Shard<D> {
         let mine = |view: &View| !view.owns(slot) && view.ring.row(slot).contains(&owed_to);
         if !self.view.as_ref().is_some_and(mine) {
             Some(Decline::NotMine)
+        } else if self.is_refused(slot, key, delta, Reason::Write) {
+            Some(Decline::OtherRing)
         } else if self.hints.bytes + hint_bytes(key, delta) > self.config.hint_bytes_max
             || self.unsynced.len() >= self.config.unsynced_max
         {
@@ -224,6 +226,17 @@ impl<D: Disk> Shard<D> {
         };
         let latest = ids.iter().rev().take(SUPERSEDED_LOOK).copied();
         for id in latest.filter(seen).collect::<Vec<_>>() {
+            self.remove_hint(id);
+            self.hints.superseded += 1;
+        }
+    }
+
+    /// Drops hints for what actors wrote that are listed as dead. All were delivered before they were listed: only an
+    /// old copy of a disk still has any.
+    pub(super) fn drop_hints_of(&mut self, dead: &[Actor]) {
+        let of_theirs = |head: &HintHead| head.delta.dots().any(|dot| dead.contains(&dot.actor));
+        let hints = self.store.hints().filter(|(_, head)| of_theirs(head));
+        for id in hints.map(|(id, _)| id).collect::<Vec<_>>() {
             self.remove_hint(id);
             self.hints.superseded += 1;
         }

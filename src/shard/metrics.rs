@@ -23,7 +23,8 @@ pub struct Metrics {
     pub hints_created: u64,
     /// Hints that the member they were owed to has synced.
     pub hints_delivered: u64,
-    /// Hints dropped because a later one had seen what they bring.
+    /// Hints dropped because a later one had seen what they bring, or because what they bring was written by an
+    /// actor that is listed as dead: an old copy of the disk had them.
     pub hints_superseded: u64,
     /// Hints kept now.
     pub hints_pending: u64,
@@ -47,6 +48,14 @@ pub struct Metrics {
     pub conflicts: u64,
     /// Slots that count for no read, because synced data went missing and others were not heard since.
     pub recovering: u64,
+    /// Slots in which the single dots of dead actors were folded here.
+    pub slots_folded: u64,
+    /// Slots that started over, empty, because the copy was older than the listing of a dead actor.
+    pub slots_started_over: u64,
+    /// Own actors given up because some of their dots are lost.
+    pub retired: u64,
+    /// Dead actors that the ring lists, as far as this shard has heard.
+    pub dead_listed: u64,
     /// Deletes that some owner may not have heard of.
     pub deletes_logged: u64,
 }

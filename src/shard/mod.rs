@@ -53,6 +53,7 @@ use crate::ring::{MemberNumber, Slot, Token, View};
 use crate::storage::{Disk, Store, StoreError, SyncJob};
 use crate::wire::{Failure, FailureCode, Frame, Message};
 
+use closing::Closing;
 use deletes::Deletes;
 use hints::Hints;
 use loads::Loads;
@@ -83,6 +84,8 @@ pub struct Shard<D: Disk> {
     rng: ChaCha8Rng,
     now: Now,
     view: Option<View>,
+    /// The process's life, or a later one of this shard alone.
+    life: u64,
     /// Dots minted in this life, by slot. A fresh actor starts at 0, one that is kept where it was.
     counters: BTreeMap<Slot, u64>,
     requests: Requests,
@@ -94,6 +97,7 @@ pub struct Shard<D: Disk> {
     tally: Tally,
     deletes: Deletes,
     recovery: Recovery,
+    closing: Closing,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -111,6 +115,7 @@ impl<D: Disk> Shard<D> {
         Shard {
             now: Now::default(),
             view: None,
+            life: config.life,
             counters: store.minted_by(config.life),
             requests: Requests::new(rng.random()),
             unsynced: Unsynced::default(),
@@ -121,6 +126,7 @@ impl<D: Disk> Shard<D> {
             tally: Tally::of(&store),
             deletes: Deletes::default(),
             recovery: Recovery::default(),
+            closing: Closing::default(),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -141,6 +147,7 @@ impl<D: Disk> Shard<D> {
             Event::LaneLost(member) => self.on_lane_lost(member),
             Event::Synced(upto) => self.on_synced(upto),
             Event::SyncFailed(why) => self.on_sync_failed(why),
+            Event::Refuse(actor) => self.on_refuse(actor),
             Event::Read(ticket, result) => self.on_read(ticket, result),
             Event::Tick => self.on_tick(),
         }
@@ -177,6 +184,7 @@ impl<D: Disk> Shard<D> {
             conflicts: self.tally.all_conflicts(),
             deletes_logged: self.store.delete_count(),
             recovering: self.recovery.len(),
+            dead_listed: self.store.dead().count().into(),
             ..self.metrics
         }
     }
@@ -216,6 +224,8 @@ impl<D: Disk> Shard<D> {
             | Message::SlotHashes(_)
             | Message::ClocksWanted(_)
             | Message::Clocks(_)
+            | Message::ClosingWanted(_)
+            | Message::Closing(_)
             | Message::Ask(_)
             | Message::Page(_)
             | Message::Inspect(_)
@@ -234,7 +244,7 @@ impl<D: Disk> Shard<D> {
             log::debug!("shard {}: a misplaced frame of member {from}", self.config.shard);
             return;
         }
-        if !self.resolve(from, &mut frame) {
+        if !self.usable(from, &mut frame) {
             return;
         }
         match frame.message {
@@ -253,6 +263,8 @@ impl<D: Disk> Shard<D> {
             Message::SlotHashes(hashes) => self.on_slot_hashes(from, head, hashes),
             Message::ClocksWanted(wanted) => self.on_clocks_wanted(from, head, wanted),
             Message::Clocks(clocks) => self.on_clocks(from, head, clocks),
+            Message::ClosingWanted(wanted) => self.on_closing_wanted(from, head, wanted),
+            Message::Closing(reports) => self.on_closing(from, head, reports),
             Message::Ask(ask) => self.on_ask(from, head, ask),
             Message::Page(page) => self.on_page(from, head, page),
             Message::Inspect(inspect) => self.on_inspect(from, head, inspect),
@@ -432,6 +444,8 @@ fn key_fits(slot: Slot, message: &Message) -> bool {
         | Message::SlotHashes(_)
         | Message::ClocksWanted(_)
         | Message::Clocks(_)
+        | Message::ClosingWanted(_)
+        | Message::Closing(_)
         | Message::Ask(_)
         | Message::Page(_)
         | Message::Inspected(_)

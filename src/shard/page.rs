@@ -189,7 +189,7 @@ impl<D: Disk> Shard<D> {
         debug_assert_eq!(token.slot(), slot, "a walk gives keys of its slot");
         for (dot, value) in values {
             let delta = as_written(dot, value);
-            let store = Store { key: key.clone(), delta, reason: Reason::Repair };
+            let store = Store { key: key.clone(), delta, reason: Reason::Sync };
             let id = self.requests.draw();
             self.send(to, Head::key(token, id), Message::Store(store));
         }

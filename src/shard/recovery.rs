@@ -94,6 +94,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// A slot starts over: it catches up like the others, or once more.
+    pub(super) fn recover_slot(&mut self, slot: Slot) {
+        if self.recovery.begun {
+            self.recovery.slots.insert(slot, BTreeMap::new());
+        }
+    }
+
     /// All that another owner had of a slot at some moment of this life is in the own copy.
     pub(super) fn caught_up(&mut self, slot: Slot, with: MemberNumber) {
         let class = |(peer, class): &&(MemberNumber, u16)| {

@@ -38,22 +38,30 @@ impl<D: Disk> Shard<D> {
     /// A member sends a delta: a write, a repair, or a hint that it kept.
     pub(super) fn on_store(&mut self, from: MemberNumber, head: Head, store: Store) {
         let Store { key, delta, reason } = store;
-        if let Some(decline) = self.may_not_store(head, &key, &delta) {
+        if let Some(decline) = self.may_not_store(head, &key, &delta, reason) {
             return self.send(from, head, Message::Declined(decline));
         }
         match reason {
             Reason::Repair if !holds(Rule::RepairPasses) && self.is_full(head, &key) => {
                 return self.send(from, head, Message::Declined(Decline::Overloaded));
             }
-            Reason::Write | Reason::Repair | Reason::Hint => {}
+            Reason::Write | Reason::Repair | Reason::Hint | Reason::Sync => {}
         }
         self.apply(head.slot, &key, delta);
         self.when_synced(Due::Stored(from, head));
     }
 
-    fn may_not_store(&self, head: Head, key: &Key, delta: &Delta<Value>) -> Option<Decline> {
+    fn may_not_store(
+        &self,
+        head: Head,
+        key: &Key,
+        delta: &Delta<Value>,
+        reason: Reason,
+    ) -> Option<Decline> {
         if !self.view.as_ref().is_some_and(|view| view.owns(head.slot)) {
             Some(Decline::NotMine)
+        } else if self.is_refused(head.slot, key, delta, reason) {
+            Some(Decline::OtherRing)
         } else if self.unsynced.len() >= self.config.unsynced_max {
             Some(Decline::Overloaded)
         } else {
@@ -96,7 +104,8 @@ impl<D: Disk> Shard<D> {
             for delta in self.repairs(&joined, &seen, &values) {
                 self.metrics.repairs += 1;
                 if self.is_me(member) {
-                    if self.disk_declines(&key, &delta).is_none() {
+                    let refused = self.is_refused(token.slot(), &key, &delta, Reason::Repair);
+                    if !refused && self.disk_declines(&key, &delta).is_none() {
                         self.apply(token.slot(), &key, delta);
                     }
                 } else {

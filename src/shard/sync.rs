@@ -168,6 +168,7 @@ impl<D: Disk> Shard<D> {
         let classes = classes(self.config.shards, &view, peer);
         for class in self.own_classes(classes) {
             self.begin_round(&view, peer, class, classes);
+            self.ask_closing(&view, peer, class, classes);
         }
     }
 

@@ -57,6 +57,13 @@ impl Tally {
         }
     }
 
+    /// All that was held of a slot is gone.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.keys.remove(&slot);
+        self.siblings.remove(&slot);
+        self.residues.remove(&slot);
+    }
+
     /// How many keys of a slot have a value.
     pub(super) fn keys(&self, slot: Slot) -> u64 {
         self.keys.get(&slot).copied().unwrap_or(0)

@@ -19,6 +19,8 @@ pub(super) enum Due {
     Stored(MemberNumber, Head),
     /// The own copy, or own hint, of the put with this request id counts.
     Own(u64),
+    /// A peer is told what is here of dead actors.
+    Closing(u64),
 }
 
 /// What waits, by the batch that it waits for.
@@ -81,6 +83,7 @@ impl<D: Disk> Shard<D> {
                     self.send(member, head, Message::Declined(Decline::ReadOnly));
                 }
                 Due::Own(id) => self.put_own_failed(id),
+                Due::Closing(id) => self.report_closing(id, false),
             }
         }
     }
@@ -89,6 +92,7 @@ impl<D: Disk> Shard<D> {
         match due {
             Due::Stored(member, head) => self.send(member, head, Message::Stored),
             Due::Own(id) => self.put_own_synced(id),
+            Due::Closing(id) => self.report_closing(id, true),
         }
     }
 }

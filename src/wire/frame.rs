@@ -140,6 +140,8 @@ impl Kind {
             | Kind::SlotHashes
             | Kind::ClocksWanted
             | Kind::Clocks
+            | Kind::ClosingWanted
+            | Kind::Closing
             | Kind::Ask
             | Kind::Page
             | Kind::Inspect

@@ -191,6 +191,8 @@ impl Greeting {
             | Kind::SlotHashes
             | Kind::ClocksWanted
             | Kind::Clocks
+            | Kind::ClosingWanted
+            | Kind::Closing
             | Kind::Ask
             | Kind::Page
             | Kind::Inspect

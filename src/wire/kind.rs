@@ -106,6 +106,10 @@ kinds! {
     ClocksWanted = 52, Lane;
     /// My clocks.
     Clocks = 53, Lane;
+    /// Tell me what you have of dead actors in these slots.
+    ClosingWanted = 54, Lane;
+    /// What I have of them.
+    Closing = 55, Lane;
 
     /// Show everything you have of this key.
     Inspect = 64, Lane;
@@ -151,6 +155,8 @@ impl Message {
             Message::SlotHashes(_) => Kind::SlotHashes,
             Message::ClocksWanted(_) => Kind::ClocksWanted,
             Message::Clocks(_) => Kind::Clocks,
+            Message::ClosingWanted(_) => Kind::ClosingWanted,
+            Message::Closing(_) => Kind::Closing,
             Message::Ask(_) => Kind::Ask,
             Message::Page(_) => Kind::Page,
             Message::Inspect(_) => Kind::Inspect,

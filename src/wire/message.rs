@@ -11,6 +11,8 @@
 //! | [`SlotHashes`](Message::SlotHashes) | owner → owner | `ClocksWanted` for slots that differ | the next round |
 //! | [`ClocksWanted`](Message::ClocksWanted) | owner → owner | `Clocks` | the next round |
 //! | [`Clocks`](Message::Clocks) | owner → owner | `Ask` for slots of which the answerer had more a round ago | the next round |
+//! | [`ClosingWanted`](Message::ClosingWanted) | owner → owner, each sync round while slots are behind the ring's list of dead actors | `Closing`, once what it says is durable | the next round |
+//! | [`Closing`](Message::Closing) | owner → owner | nothing | the next round |
 //! | [`Ask`](Message::Ask) | owner → owner | `Page` | the next round asks anew |
 //! | [`Page`](Message::Page) | owner → owner | the next `Ask`, until the last page | the next round asks anew |
 //! | [`Inspect`](Message::Inspect) | node → every member | `Inspected` | the answer says who is missing |
@@ -81,6 +83,10 @@ pub enum Message {
     ClocksWanted(ClocksWanted),
     /// My clocks.
     Clocks(Clocks),
+    /// Tell me what you have of dead actors in these slots.
+    ClosingWanted(ClosingWanted),
+    /// What I have of them.
+    Closing(Closing),
     /// Send me what I lack of this slot.
     Ask(Ask),
     /// Part of a slot.
@@ -105,6 +111,8 @@ impl Message {
                 | Message::SlotHashes(_)
                 | Message::ClocksWanted(_)
                 | Message::Clocks(_)
+                | Message::ClosingWanted(_)
+                | Message::Closing(_)
                 | Message::Ask(_)
                 | Message::Page(_)
         )
@@ -243,6 +251,8 @@ pub enum Reason {
     Repair,
     /// It was kept while the receiver was away.
     Hint,
+    /// The receiver pulls the slot, and this did not fit into a page.
+    Sync,
 }
 
 /// Keep this delta for an owner that is away.
@@ -351,6 +361,23 @@ pub struct ClocksWanted {
 pub struct Clocks {
     /// Slot and clock. A slot that was asked for and is missing did not fit.
     pub clocks: Vec<(Slot, DotSet)>,
+}
+
+/// Tell me what you have of dead actors in these slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosingWanted {
+    /// Which slots, all of one shard at either side.
+    pub slots: Vec<Slot>,
+}
+
+/// What a copy has of dead actors, durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// How many dead actors the sender knows to be listed.
+    pub listed: u32,
+    /// Slot, and the part of its clock that is about listed actors. A slot that was asked for and is missing did
+    /// not fit.
+    pub reports: Vec<(Slot, DotSet)>,
 }
 
 /// What an asker lacks of a slot, after `after` up to `upto`, in (token, key) order.

@@ -3,7 +3,7 @@
 //! Invariant: every set that a member's message brings in is resolved here, or stays bytes. Not here: what
 //! clients are sent through this node, which only passes on; tokens, which are opened where they are used.
 
-use super::{Ask, Clocks, Fetched, Glimpse, Inspected, Message, Page};
+use super::{Ask, Clocks, Closing, Fetched, Glimpse, Inspected, Message, Page};
 use crate::causality::{Dead, Resolve, Unresolved};
 
 impl Resolve for Message {
@@ -17,6 +17,9 @@ impl Resolve for Message {
             }
             Message::Clocks(Clocks { clocks }) => {
                 clocks.iter_mut().try_for_each(|(_, clock)| clock.resolve(dead))
+            }
+            Message::Closing(Closing { listed: _, reports }) => {
+                reports.iter_mut().try_for_each(|(_, report)| report.resolve(dead))
             }
             Message::Ask(ask) => ask.resolve(dead),
             Message::Page(page) => page.resolve(dead),
@@ -35,6 +38,7 @@ impl Resolve for Message {
             | Message::Summary(_)
             | Message::SlotHashes(_)
             | Message::ClocksWanted(_)
+            | Message::ClosingWanted(_)
             | Message::Inspect(_)
             | Message::Count(_)
             | Message::Counted(_) => Ok(()),

@@ -41,6 +41,8 @@ fn fixed(kind: Kind) -> bool {
         | Kind::Fetched
         | Kind::ClocksWanted
         | Kind::Clocks
+        | Kind::ClosingWanted
+        | Kind::Closing
         | Kind::Ask
         | Kind::Page
         | Kind::Inspect

@@ -183,7 +183,7 @@ fn request() -> impl Strategy<Value = Message> {
 
 /// What members say to each other of single keys.
 fn copy() -> impl Strategy<Value = Message> {
-    let reason = prop_oneof![Just(Reason::Write), Just(Reason::Repair), Just(Reason::Hint)];
+    let reason = select(vec![Reason::Write, Reason::Repair, Reason::Hint, Reason::Sync]);
     let store = (key(), delta(value()), reason).prop_map(|(key, delta, reason)| Store {
         key,
         delta,
@@ -283,6 +283,9 @@ fn sync() -> impl Strategy<Value = Message> {
         hashes.prop_map(Message::SlotHashes),
         wanted.prop_map(Message::ClocksWanted),
         clocks.prop_map(Message::Clocks),
+        vec(slot(), 0..9).prop_map(|slots| Message::ClosingWanted(ClosingWanted { slots })),
+        (any::<u32>(), vec((slot(), set()), 0..9))
+            .prop_map(|(listed, reports)| Message::Closing(Closing { listed, reports })),
         ask.prop_map(Message::Ask),
         page.prop_map(Message::Page),
         count.prop_map(Message::Count),

@@ -1,7 +1,7 @@
 //! One message of every kind, with the fields of its body by name and length.
 
 use bytes::Bytes;
-use ringdove::causality::{Actor, Delta, Dot, DotSet, Entry, Meta, Value};
+use ringdove::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Meta, Value};
 use ringdove::key::Key;
 use ringdove::ring::{ClusterId, Epoch, MemberNumber, NodeId, Slot, Token};
 use ringdove::wire::*;
@@ -137,6 +137,8 @@ pub fn sample(kind: Kind) -> Sample {
         | Kind::Fetched
         | Kind::ClocksWanted
         | Kind::Clocks
+        | Kind::ClosingWanted
+        | Kind::Closing
         | Kind::Ask
         | Kind::Page
         | Kind::Inspect
@@ -307,6 +309,19 @@ fn lane_sample(kind: Kind) -> Sample {
             Message::Clocks(Clocks { clocks: vec![(slot(7), set(&[dot(1, 1)]))] }),
             &[("how many clocks", 1), ("slot", 2), ("clock", SET)],
         ),
+        Kind::ClosingWanted => message_sample(
+            Message::ClosingWanted(ClosingWanted { slots: vec![slot(7), slot(300)] }),
+            &[("how many slots", 1), ("slot", 2), ("slot", 2)],
+        ),
+        Kind::Closing => {
+            let dead = Dead::new(vec![dot(5, 1).actor, dot(1, 1).actor]).expect("each once");
+            let mut report = DotSet::of_dead(1, &dead);
+            report.insert(dot(1, 1));
+            message_sample(
+                Message::Closing(Closing { listed: 2, reports: vec![(slot(7), report)] }),
+                &[("listed", 4), ("how many reports", 1), ("slot", 2), ("report", SET)],
+            )
+        }
         Kind::Inspect => message_sample(Message::Inspect(Inspect { key: key() }), &[("key", 8)]),
         Kind::Inspected => {
             let held = Entry::from_parts(vec![(dot(2, 4), glimpse())], DotSet::EMPTY);

@@ -52,14 +52,16 @@ struct Place {
     jobs: Vec<SyncJob<MemorySync>>,
     /// The disk as of the last sync.
     synced: MemoryDisk,
-    /// A copy that was put aside.
-    saved: Option<MemoryDisk>,
+    /// Copies that were put aside, by name.
+    saved: BTreeMap<String, MemoryDisk>,
 }
 
 pub(in crate::shard) struct Cluster {
     plan: Plan,
     pub(in crate::shard) ring: Arc<Ring>,
     pub(in crate::shard) now: Duration,
+    /// The older rings of those who have not heard of the newest.
+    behind: BTreeMap<u16, Arc<Ring>>,
     /// How often each node was started: lives are counted, to be read in traces.
     lives: BTreeMap<u16, u64>,
     places: BTreeMap<(u16, u16), Place>,
@@ -112,6 +114,7 @@ impl Cluster {
         let mut cluster = Cluster {
             ring: Arc::new(ring),
             now: Duration::from_secs(1),
+            behind: BTreeMap::new(),
             lives: BTreeMap::new(),
             places: BTreeMap::new(),
             down: BTreeSet::new(),
@@ -130,7 +133,8 @@ impl Cluster {
             for index in 0..cluster.shards(node) {
                 let disk = MemoryDisk::new(u64::from(node));
                 let synced = disk.copy(0);
-                let place = Place { shard: None, disk, jobs: Vec::new(), synced, saved: None };
+                let place =
+                    Place { shard: None, disk, jobs: Vec::new(), synced, saved: BTreeMap::new() };
                 cluster.places.insert((node, index), place);
             }
             cluster.fill(node);
@@ -236,7 +240,7 @@ impl Cluster {
         };
         View {
             me: MemberNumber(node),
-            ring: self.ring.clone(),
+            ring: self.behind.get(&node).unwrap_or(&self.ring).clone(),
             rolled_back: false,
             peers: others.map(peer).collect(),
         }
@@ -453,21 +457,21 @@ impl Cluster {
     }
 
     /// Puts a copy of a node's disks aside, as of the last sync.
-    pub(in crate::shard) fn save(&mut self, node: u16) {
+    pub(in crate::shard) fn save(&mut self, node: u16, name: &str) {
         for ((at, _), place) in &mut self.places {
             if *at == node {
-                place.saved = Some(place.synced.copy(0));
+                place.saved.insert(name.to_owned(), place.synced.copy(0));
             }
         }
     }
 
     /// The node's disks are lost, and the copy takes their place. It starts in a new life. When it is
     /// noticed, the store says that data are missing.
-    pub(in crate::shard) fn restore(&mut self, node: u16, noticed: bool) {
+    pub(in crate::shard) fn restore(&mut self, node: u16, name: &str, noticed: bool) {
         for ((at, _), place) in &mut self.places {
             if *at == node {
                 place.shard = None;
-                let saved = place.saved.as_ref().expect("a copy was put aside");
+                let saved = place.saved.get(name).expect("a copy was put aside");
                 place.disk.restore(saved);
                 if noticed {
                     let options = Options { segment_bytes: SEGMENT_BYTES, last_life: None };
@@ -495,6 +499,47 @@ impl Cluster {
         place.disk.restore(&spare);
         place.synced = place.disk.copy(0);
         self.start(node);
+    }
+
+    /// Tells all running nodes that the ring is going to list an actor as dead.
+    pub(in crate::shard) fn refuse(&mut self, actor: Actor) {
+        let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
+        for (node, index) in places {
+            self.step(node, index, Event::Refuse(actor));
+        }
+    }
+
+    /// Lists an actor as dead if all nodes run and confirm, in a ring that those in `late` do not hear of. Or gives
+    /// who does not confirm.
+    pub(in crate::shard) fn list_dead(&mut self, actor: Actor, late: &[u16]) -> Result<(), u16> {
+        let confirms =
+            |place: &Place| place.shard.as_ref().is_some_and(|shard| shard.may_list(actor));
+        if let Some(((node, _), _)) = self.places.iter().find(|(_, place)| !confirms(place)) {
+            return Err(*node);
+        }
+        let Ok(dead) = self.ring.dead.and([actor]) else { return Ok(()) };
+        let epoch = Epoch(self.ring.epoch.0 + 1);
+        let next = Ring { epoch, previous: self.ring.hash(), dead, ..(*self.ring).clone() };
+        for node in late {
+            self.behind.entry(*node).or_insert(self.ring.clone());
+        }
+        self.ring = Arc::new(next);
+        self.tell_views();
+        Ok(())
+    }
+
+    /// A node's ring is an older one than the others have, as its disk is, with so many dead actors fewer.
+    pub(in crate::shard) fn forget_dead(&mut self, node: u16, fewer: usize) {
+        let listed = self.ring.dead.actors();
+        let dead = Dead::new(listed[..listed.len() - fewer].to_vec()).expect("each once");
+        let epoch = Epoch(self.ring.epoch.0 - fewer as u32);
+        self.behind.insert(node, Arc::new(Ring { epoch, dead, ..(*self.ring).clone() }));
+    }
+
+    /// All nodes have the newest ring.
+    pub(in crate::shard) fn all_learn(&mut self) {
+        self.behind.clear();
+        self.tell_views();
     }
 
     /// Everything works again, and everybody knows.

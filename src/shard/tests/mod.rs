@@ -28,7 +28,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 18] = [
+const GUARDED: [(Rule, &str); 24] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -47,6 +47,12 @@ const GUARDED: [(Rule, &str); 18] = [
     (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
     (Rule::DeleteAgain, "a_delete_that_only_a_damaged_log_told_is_told_again"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
+    (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
+    (Rule::LifeFence, "a_late_delta_of_a_dead_actor_is_not_taken"),
+    (Rule::NoHintsListed, "a_dead_actor_is_listed_when_its_hints_are_delivered"),
+    (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),
+    (Rule::Retire, "a_gap_in_the_own_actor_retires_it"),
+    (Rule::RingWentBack, "a_copy_whose_ring_went_back_is_not_believed"),
 ];
 
 #[test]

@@ -8,8 +8,10 @@
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
 //! split "1,2" "3,4,5" · suspect n1 n2 · up · stop n1 · start n1 · crash n1 · heal
-//! save n1 · restore n1 [noticed] · salvage n1 k        a copy of the disks takes their place, or what is
-//!                                                     left of them without the batch that brought k
+//! save n1 [copy=NAME] · restore n1 [copy=NAME] [noticed]      a copy of the disks takes their place
+//! salvage n1 k                                        or what is left of them without the batch that brought k
+//! refuse n1 life=L · list n1 life=L [late=n2]         the ring is going to list an actor as dead, and does
+//! outdate n1 · learn                                  a node's ring is the one before; all have the newest
 //! wait 2s · show k · hints n4 · explain n1 k · siblings n1 · answer · status n1
 //! ```
 
@@ -22,6 +24,7 @@ use bytes::Bytes;
 
 use super::cluster::{Cluster, Plan};
 use super::trace;
+use crate::causality::Actor;
 use crate::key::Key;
 use crate::ring::{Epoch, Token};
 use crate::wire::{Answer, Basis, Frame, Get, Level, Message, Put, Question};
@@ -281,13 +284,24 @@ impl Story {
             "stop" => cluster.stop(args.node(0)?),
             "start" => cluster.start(args.node(0)?),
             "crash" => cluster.crash(args.node(0)?),
-            "save" => cluster.save(args.node(0)?),
-            "restore" => cluster.restore(args.node(0)?, args.has("noticed")),
+            "save" | "restore" => {
+                let copy = args.named.get("copy").map_or("", String::as_str);
+                match name {
+                    "save" => cluster.save(args.node(0)?, copy),
+                    _ => cluster.restore(args.node(0)?, copy, args.has("noticed")),
+                }
+            }
             "salvage" => {
                 let key = args.key(1)?;
                 cluster.salvage(args.node(0)?, &key);
             }
             "heal" => cluster.heal(),
+            "refuse" => {
+                let life = args.number("life")?.ok_or("life=")?;
+                cluster.refuse(Actor::new(args.node(0)?, life));
+            }
+            "outdate" => cluster.forget_dead(args.node(0)?, 1),
+            "learn" => cluster.all_learn(),
             "poison" => cluster.poison(args.node(0)?),
             "later" => cluster.delay_reads(args.node(0)?),
             "double" => cluster.doubling = true,
@@ -342,6 +356,17 @@ impl goldenscript::Runner for Story {
                 };
                 let get = Get { key, floor, level, timeout_ms: 3_000, forwarded: false };
                 self.request(&args, Token::of(&get.key), Message::Get(get))?;
+            }
+            "list" => {
+                let life = args.number("life")?.ok_or("life=")?;
+                let late: Vec<u16> = match args.named.get("late") {
+                    Some(node) => vec![node.trim_start_matches('n').parse()?],
+                    None => vec![],
+                };
+                let actor = Actor::new(args.node(0)?, life);
+                if let Err(node) = self.cluster().list_dead(actor, &late) {
+                    shown = format!("n{node} does not confirm\n");
+                }
             }
             "show" => shown = self.show(&args.key(0)?)?,
             "hints" => shown = self.hints(args.node(0)?)?,

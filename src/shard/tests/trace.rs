@@ -28,7 +28,8 @@ pub(super) fn set(set: &DotSet) -> String {
         });
         format!("{name}:{}", runs.collect::<Vec<_>>().join(","))
     });
-    format!("{{{}}}", rows.collect::<Vec<_>>().join(" "))
+    let closed = (set.closed() > 0).then(|| format!("closed={}", set.closed()));
+    format!("{{{}}}", rows.chain(closed).collect::<Vec<_>>().join(" "))
 }
 
 fn text(value: &Value) -> String {
@@ -73,6 +74,7 @@ pub(super) fn said(message: &Message) -> String {
                 Reason::Write => "write",
                 Reason::Repair => "repair",
                 Reason::Hint => "hint",
+                Reason::Sync => "sync",
             };
             format!("Store ({reason}) {} {}", store.key, delta(&store.delta))
         }
@@ -97,6 +99,11 @@ pub(super) fn said(message: &Message) -> String {
         Message::Clocks(clocks) => {
             let clocks = clocks.clocks.iter().map(|(_, clock)| set(clock));
             format!("Clocks {}", list(clocks))
+        }
+        Message::ClosingWanted(wanted) => format!("ClosingWanted of {} slots", wanted.slots.len()),
+        Message::Closing(closing) => {
+            let reports = closing.reports.iter().map(|(_, report)| set(report));
+            format!("Closing listed={} {}", closing.listed, list(reports))
         }
         Message::Ask(ask) => {
             let after = ask.after.as_ref().map_or(String::new(), |after| format!(" after {after}"));

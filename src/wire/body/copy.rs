@@ -8,7 +8,7 @@ use crate::wire::{Decline, Fetch, Fetched, KeepHint, Reason, Store};
 
 /// | field | form |
 /// |---|---|
-/// | reason | u8: 0 write, 1 repair, 2 hint |
+/// | reason | u8: 0 write, 1 repair, 2 hint, 3 sync |
 /// | key | key |
 /// | delta | delta |
 impl Body for Store {
@@ -17,6 +17,7 @@ impl Body for Store {
             Reason::Write => 0,
             Reason::Repair => 1,
             Reason::Hint => 2,
+            Reason::Sync => 3,
         });
         out.put_key(&self.key);
         out.put_delta(&self.delta);
@@ -27,6 +28,7 @@ impl Body for Store {
             0 => Reason::Write,
             1 => Reason::Repair,
             2 => Reason::Hint,
+            3 => Reason::Sync,
             _ => return Err(Malformed("a reason that is none")),
         };
         let key = fields.key()?;

@@ -4,7 +4,7 @@ use super::parts::WriteParts;
 use super::{Body, Fields};
 use crate::fields::{Malformed, WriteFields};
 use crate::ring::Slot;
-use crate::wire::{Ask, Clocks, ClocksWanted, Page};
+use crate::wire::{Ask, Clocks, ClocksWanted, Closing, ClosingWanted, Page};
 
 /// The least bytes of a key and its entry: a key's run, an empty set, no values.
 const ENTRY_BYTES: usize = 4 + 2 + 1;
@@ -49,6 +49,44 @@ impl Body for Clocks {
         let count = fields.reader.count(SLOT_BYTES + 2)?;
         let clocks = (0..count).map(|_| Ok((slot(fields)?, fields.set()?)));
         Ok(Clocks { clocks: clocks.collect::<Result<_, Malformed>>()? })
+    }
+}
+
+/// | field | form |
+/// |---|---|
+/// | slots | count, then u16 each |
+impl Body for ClosingWanted {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.slots.len() as u64);
+        self.slots.iter().for_each(|slot| out.put_u16_le(slot.number()));
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let count = fields.reader.count(SLOT_BYTES)?;
+        let slots = (0..count).map(|_| slot(fields)).collect::<Result<_, _>>()?;
+        Ok(ClosingWanted { slots })
+    }
+}
+
+/// | field | form |
+/// |---|---|
+/// | listed | u32 |
+/// | reports | count, then per report: slot u16, set |
+impl Body for Closing {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_u32_le(self.listed);
+        out.put_varint(self.reports.len() as u64);
+        for (slot, report) in &self.reports {
+            out.put_u16_le(slot.number());
+            report.encode(out);
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let listed = fields.reader.u32_le()?;
+        let count = fields.reader.count(SLOT_BYTES + 2)?;
+        let reports = (0..count).map(|_| Ok((slot(fields)?, fields.set()?)));
+        Ok(Closing { listed, reports: reports.collect::<Result<_, Malformed>>()? })
     }
 }
 

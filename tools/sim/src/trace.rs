@@ -97,6 +97,12 @@ fn said(message: &Message) -> String {
             format!("slot-hashes class {class}/{classes} slots {}", hashes.slots.len())
         }
         Message::ClocksWanted(wanted) => format!("clocks-wanted {}", wanted.slots.len()),
+        Message::ClosingWanted(wanted) => format!("closing-wanted {}", wanted.slots.len()),
+        Message::Closing(closing) => {
+            let reports: Vec<String> =
+                closing.reports.iter().map(|(slot, report)| format!("{slot} {report}")).collect();
+            format!("closing of {} listed: {}", closing.listed, reports.join(" "))
+        }
         Message::Clocks(clocks) => {
             let clocks = clocks.clocks.iter().map(|(slot, clock)| format!("{slot} {clock}"));
             format!("clocks {}", clocks.collect::<Vec<_>>().join(", "))

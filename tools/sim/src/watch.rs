@@ -109,7 +109,7 @@ impl Watch {
         match &frame.message {
             Message::Store(store) => {
                 match store.reason {
-                    Reason::Write => {}
+                    Reason::Write | Reason::Sync => {}
                     Reason::Repair => counts.repairs += 1,
                     Reason::Hint => counts.hints_delivered += 1,
                 }
@@ -145,6 +145,8 @@ impl Watch {
             | Message::SlotHashes(_)
             | Message::ClocksWanted(_)
             | Message::Clocks(_)
+            | Message::ClosingWanted(_)
+            | Message::Closing(_)
             | Message::Ask(_)
             | Message::Inspect(_)
             | Message::Inspected(_)
