@@ -103,6 +103,10 @@ impl<D: Disk> Shard<D> {
     /// Writes something new, or once more what an earlier attempt wrote.
     pub(super) fn write(&mut self, asker: Asker, put: Put, earlier: Option<Delta<Value>>) {
         let token = Token::of(&put.key);
+        // Nobody takes what a dead actor wrote any more, unless it is there already.
+        let taken =
+            |delta: &Delta<Value>| !self.is_refused(token.slot(), &put.key, delta, Reason::Write);
+        let earlier = earlier.filter(taken);
         match self.plan_put(&put, earlier) {
             Ok(plan) => self.carry_out(asker, put, plan),
             Err(failure) => self.refuse(asker, token, failure.code, failure.message),

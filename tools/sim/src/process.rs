@@ -33,7 +33,7 @@ pub(crate) fn may_mint_late(event: &Event) -> bool {
             matches!(frame.message, Message::Fetched(_) | Message::Declined(_))
         }
         Event::Read(..) | Event::Tick | Event::LaneLost(_) | Event::View(_) => true,
-        Event::Client(..) | Event::Synced(_) | Event::SyncFailed(_) => false,
+        Event::Client(..) | Event::Refuse(_) | Event::Synced(_) | Event::SyncFailed(_) => false,
     }
 }
 
