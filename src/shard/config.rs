@@ -76,6 +76,11 @@ pub struct ShardConfig {
     /// Keys looked at per round for residual contexts that the clock has come to cover.
     pub strips_per_round: usize,
 
+    /// How often all stored values are read, to find what has rotted.
+    pub scrub_interval: Duration,
+    /// Bytes of them read per round of slot sync.
+    pub scrub_bytes: u64,
+
     /// Keys listed in one answer.
     pub list_max: u32,
     /// Bytes of keys listed in one answer.
@@ -116,6 +121,8 @@ impl Default for ShardConfig {
             ask_timeout: Duration::from_secs(5),
             page_bytes: 1 << 20,
             strips_per_round: 4_096,
+            scrub_interval: Duration::from_secs(24 * 3600),
+            scrub_bytes: 1 << 20,
             list_max: 10_000,
             list_bytes_max: 4 << 20,
             look_bytes_max: 64 << 20,

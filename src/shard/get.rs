@@ -94,6 +94,16 @@ pub(super) struct FromHints {
     context: DotSet,
 }
 
+/// What a member is told of a key, once the values are loaded.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    to: MemberNumber,
+    head: Head,
+    key: Key,
+    clock: DotSet,
+    entry: Entry<Place>,
+}
+
 /// What can be shown of a joined answer, as far as the bytes are known.
 enum Showable {
     /// These dots, and so many more are left out.
@@ -245,7 +255,8 @@ impl<D: Disk> Shard<D> {
                 wanted.push((*dot, *place));
             }
         }
-        self.load(wanted, Then::Fetched(from, head, clock, entry));
+        let fetching = Fetching { to: from, head, key: fetch.key, clock, entry };
+        self.load(wanted, Then::Fetched(fetching));
     }
 
     /// Takes what is here now for the own answer.
@@ -257,20 +268,14 @@ impl<D: Disk> Shard<D> {
         get.note(me, self.recovering(slot));
     }
 
-    pub(super) fn send_fetched(
-        &mut self,
-        to: MemberNumber,
-        head: Head,
-        clock: DotSet,
-        entry: Entry<Place>,
-        mut values: Values,
-        whole: bool,
-    ) {
+    pub(super) fn send_fetched(&mut self, fetching: Fetching, mut values: Values, whole: bool) {
+        let Fetching { to, head, key, clock, entry } = fetching;
         let message = if whole {
             let recovering = self.recovering(head.slot);
             let entry = entry.map(|dot, _| values.remove(&dot));
             Message::Fetched(Fetched { recovering, clock, entry })
         } else {
+            self.scrub_key(head.slot, &key);
             Message::Declined(Decline::Damaged)
         };
         self.send(to, head, message);
@@ -336,6 +341,7 @@ impl<D: Disk> Shard<D> {
         };
         get.loading = false;
         if !whole {
+            self.scrub_key(get.token.slot(), &get.key);
             let missing = get.own.dots().filter(|dot| !values.contains_key(dot));
             get.unreadable.extend(missing.filter(|dot| !get.values.contains_key(dot)));
         }

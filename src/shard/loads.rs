@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use super::get::FromHints;
+use super::get::{Fetching, FromHints};
 use super::inspect::Looked;
 use super::page::{Drafted, Pushed};
 use super::repair::Mend;
-use super::reply::Head;
-use crate::causality::{Dot, DotSet, Entry, Value};
-use crate::ring::MemberNumber;
+use crate::causality::{Dot, Value};
+use crate::key::Key;
+use crate::ring::Slot;
 use crate::storage::{Disk, Place, ReadResult, Ticket};
 
 /// The values that a load brought, by dot.
@@ -22,7 +22,7 @@ pub(super) type Values = BTreeMap<Dot, Value>;
 #[derive(Debug)]
 pub(super) enum Then {
     /// A member is told what is held of a key.
-    Fetched(MemberNumber, Head, DotSet, Entry<Place>),
+    Fetched(Fetching),
     /// A read goes on.
     Get(u64),
     /// An earlier attempt at a write is looked for among them.
@@ -37,6 +37,8 @@ pub(super) enum Then {
     Page(Drafted),
     /// The values of an entry that is too large for a page are sent one by one.
     Push(Pushed),
+    /// A key's values are looked after.
+    Scrub(Slot, Key, Vec<(Dot, Place)>),
     /// An entry is shown to people.
     Look(Looked),
 }
@@ -116,9 +118,7 @@ impl<D: Disk> Shard<D> {
         }
         let whole = failed.is_none();
         match then {
-            Then::Fetched(to, head, clock, entry) => {
-                self.send_fetched(to, head, clock, entry, values, whole);
-            }
+            Then::Fetched(fetching) => self.send_fetched(fetching, values, whole),
             Then::Get(id) => self.get_loaded(id, values, whole),
             Then::Seek(id) => self.seek_loaded(id, values),
             Then::FromHints(from_hints) => self.reply_from_hints(from_hints, values, whole),
@@ -126,6 +126,7 @@ impl<D: Disk> Shard<D> {
             Then::Deliver(id) => self.deliver(id, values, whole),
             Then::Page(drafted) => self.send_page(drafted, values, whole),
             Then::Push(pushed) => self.push(pushed, values),
+            Then::Scrub(slot, key, places) => self.scrubbed(slot, key, places, values),
             Then::Look(looked) => self.show(looked, values),
         }
     }

@@ -40,6 +40,10 @@ pub struct Metrics {
     pub pages: u64,
     /// Slots brought level with a peer's.
     pub slots_synced: u64,
+    /// Stored values read to see whether they can be.
+    pub scrubbed: u64,
+    /// Values that could not, and were brought from another owner.
+    pub healed: u64,
     /// Requests under way.
     pub requests: u64,
     /// Bytes that they hold.

@@ -14,6 +14,7 @@
 //! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
 //! | `recovery` | a copy that lost data, until it has caught up |
+//! | `scrub` | values that have rotted on the disk, found and brought back |
 //! | `closing` | dead actors: their dots become one number |
 //! | `gather`, `inspect` | questions that take all members |
 
@@ -38,6 +39,7 @@ mod repair;
 mod reply;
 mod requests;
 mod room;
+mod scrub;
 mod sync;
 mod tally;
 mod unsynced;
@@ -61,6 +63,7 @@ use operations::Operations;
 use recovery::Recovery;
 use reply::{Asker, Head};
 use requests::{Request, Requests};
+use scrub::Scrub;
 use sync::Sync;
 use tally::Tally;
 use unsynced::Unsynced;
@@ -98,6 +101,7 @@ pub struct Shard<D: Disk> {
     deletes: Deletes,
     recovery: Recovery,
     closing: Closing,
+    scrub: Scrub,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -127,6 +131,7 @@ impl<D: Disk> Shard<D> {
             deletes: Deletes::default(),
             recovery: Recovery::default(),
             closing: Closing::default(),
+            scrub: Scrub::default(),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -311,6 +316,7 @@ impl<D: Disk> Shard<D> {
             Some(Request::Gather(gather)) => self.gather_lost(id, gather, from),
             Some(Request::Delivery(delivery)) => self.hint_lost(id, delivery, from),
             Some(Request::Exchange(exchange)) => self.exchange_lost(id, exchange, from),
+            Some(Request::Heal(heal)) => self.heal_lost(id, heal, from),
         }
     }
 
@@ -324,7 +330,8 @@ impl<D: Disk> Shard<D> {
                 | Request::Seek(_)
                 | Request::Forward(_)
                 | Request::Gather(_)
-                | Request::Exchange(_)),
+                | Request::Exchange(_)
+                | Request::Heal(_)),
             ) => self.requests.restore(head.request, other),
         }
     }
@@ -334,6 +341,7 @@ impl<D: Disk> Shard<D> {
             None => {}
             Some(Request::Get(get)) => self.get_fetched(head.request, get, from, fetched),
             Some(Request::Seek(seek)) => self.seek_fetched(head.request, seek, from, fetched),
+            Some(Request::Heal(heal)) => self.heal_fetched(head.request, heal, from, fetched),
             Some(other) => self.requests.restore(head.request, other),
         }
     }
@@ -359,6 +367,7 @@ impl<D: Disk> Shard<D> {
                 Some(Request::Gather(gather)) => self.gather_woke(id, gather),
                 Some(Request::Delivery(delivery)) => self.hint_put_off(id, delivery),
                 Some(Request::Exchange(exchange)) => self.end_exchange(id, &exchange),
+                Some(Request::Heal(heal)) => self.heal_on(id, heal),
             }
             let again = self.requests.due(self.now.elapsed) == Some(id);
             assert!(!again, "a request that woke up sleeps on or ends, or this would never end");

@@ -174,6 +174,11 @@ impl<D: Disk> Shard<D> {
         let Drafted { to, head, mut page, entries } = drafted;
         if !whole {
             // A page without a value that the asker lacks would say that it is gone.
+            for (key, entry) in entries {
+                if entry.dots().any(|dot| !values.contains_key(&dot)) {
+                    self.scrub_key(head.slot, &key);
+                }
+            }
             return;
         }
         let filled =

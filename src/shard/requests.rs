@@ -13,6 +13,7 @@ use super::get::GetRequest;
 use super::hints::Delivery;
 use super::operations::Seek;
 use super::put::PutRequest;
+use super::scrub::Heal;
 use super::sync::Exchange;
 
 /// Something that waits.
@@ -32,6 +33,8 @@ pub(super) enum Request {
     Delivery(Delivery),
     /// A slot being pulled from a peer.
     Exchange(Exchange),
+    /// Rotten values being brought from another owner.
+    Heal(Heal),
 }
 
 #[derive(Debug)]

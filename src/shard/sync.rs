@@ -161,6 +161,7 @@ impl<D: Disk> Shard<D> {
         }
         self.strip_some();
         self.trim_deletes();
+        self.scrub_some();
         let Some(view) = self.view.clone() else { return };
         let Some(peer) = self.sync.next_peer(&view) else { return };
         self.sync.last_peer = Some(peer);

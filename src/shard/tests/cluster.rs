@@ -484,6 +484,16 @@ impl Cluster {
         self.start(node);
     }
 
+    /// A bit of a key's first value turns over.
+    pub(in crate::shard) fn rot(&mut self, node: u16, key: &Key) {
+        let slot = Token::of(key).slot();
+        let index = self.shard_of(node, slot);
+        let entry = self.shard(node, slot).store().entry(slot, key).expect("it has the key");
+        let (_, at) = entry.values()[0];
+        let place = &self.places[&(node, index)];
+        place.disk.flip(&format!("{:08}.seg", at.segment), u64::from(at.offset) * 8);
+    }
+
     /// The batch that brought a key's value is rotten, and what is left of the disk takes its place.
     pub(in crate::shard) fn salvage(&mut self, node: u16, key: &Key) {
         let slot = Token::of(key).slot();

@@ -1,12 +1,13 @@
 //! The commands of the scripts.
 //!
 //! ```text
-//! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES] [log=N]
+//! cluster [nodes=5] [owners=1,2,3] [shards=1,…] [sync] [scrub] [siblings=N] [page=BYTES] [frame=BYTES] [hints=BYTES] [log=N]
 //! put n1 k v [level=L] [strict] [seen=NAME | overwrite] [op=N] [again] [as=NAME]   delete n1 k …
 //! get n1 k [level=L] [floor=NAME] [as=NAME]
 //! cut n1 n2 · mend · hold n1 n2 | kind=Page · deliver · drop · release    one-way loss, or waiting
 //! break n1 n2 · double · later n1                     a lane breaks; messages come twice, reads late
 //! hold-sync n1 · sync n1 · poison n1                  syncs of a node wait, or fail
+//! rot n1 k                                            a bit of k's first value turns over
 //! split "1,2" "3,4,5" · suspect n1 n2 · up · stop n1 · start n1 · crash n1 · heal
 //! save n1 [copy=NAME] · restore n1 [copy=NAME] [noticed]      a copy of the disks takes their place
 //! salvage n1 k                                        or what is left of them without the batch that brought k
@@ -93,6 +94,9 @@ impl Story {
         }
         if let Some(owners) = args.named.get("owners") {
             plan.row = owners.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        }
+        if args.has("scrub") {
+            plan.config.scrub_interval = Duration::from_secs(3);
         }
         if args.has("sync") {
             plan.config.sync_interval = Duration::from_secs(1);
@@ -290,6 +294,10 @@ impl Story {
                     "save" => cluster.save(args.node(0)?, copy),
                     _ => cluster.restore(args.node(0)?, copy, args.has("noticed")),
                 }
+            }
+            "rot" => {
+                let key = args.key(1)?;
+                cluster.rot(args.node(0)?, &key);
             }
             "salvage" => {
                 let key = args.key(1)?;

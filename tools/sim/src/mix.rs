@@ -269,6 +269,7 @@ fn draw_faults(dice: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
 fn draw_config(dice: &mut Dice, profile: Profile) -> ShardConfig {
     let mut config = ShardConfig {
         sync_interval: dice.micros(100_000, 2_000_000),
+        scrub_interval: Duration::from_secs(5),
         hint_timeout: dice.micros(300_000, 5_000_000),
         hint_retry: dice.micros(100_000, 1_000_000),
         ask_timeout: dice.micros(300_000, 5_000_000),
