@@ -13,7 +13,7 @@
 //! Not here: time. A [`MemorySync`] is called, and [`MemoryDisk::take_due_reads`] asked, when the
 //! simulator says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +32,25 @@ pub enum Fault {
     Once,
     /// It and all later ones fail, until [`MemoryDisk::heal`].
     ForEver,
+}
+
+/// A kind of call that can be chosen to fail, see [`MemoryDisk::fail_next`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskCall {
+    /// Bytes are written to a file.
+    Write,
+    /// Bytes of a file are read, now or later, or the files are looked at.
+    Read,
+    /// A file is synced.
+    Sync,
+    /// A file is made.
+    Make,
+}
+
+impl DiskCall {
+    /// Every kind.
+    pub const ALL: [DiskCall; 4] =
+        [DiskCall::Write, DiskCall::Read, DiskCall::Sync, DiskCall::Make];
 }
 
 /// A directory of files in memory.
@@ -84,6 +103,10 @@ struct Shared {
     later: f64,
     calls: u64,
     fault: Option<(u64, Fault)>,
+    /// Kinds whose next call fails.
+    armed: BTreeSet<DiskCall>,
+    /// Calls that failed because they were armed, by kind.
+    disarmed: BTreeMap<DiskCall, u64>,
     /// How many bytes all files together may have.
     capacity: Option<u64>,
 }
@@ -95,13 +118,32 @@ impl Shared {
     }
 
     /// Counts a call, and whether it is to fail.
-    fn call(&mut self) -> io::Result<()> {
+    fn call(&mut self, call: DiskCall) -> io::Result<()> {
+        self.count()?;
+        self.disarm(call)
+    }
+
+    /// Whether the next call fails, whatever it is.
+    fn count(&mut self) -> io::Result<()> {
         self.calls += 1;
         match self.fault {
             Some((at, Fault::Once)) if self.calls == at => Err(injected()),
             Some((at, Fault::ForEver)) if self.calls >= at => Err(injected()),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Fails if this kind of call was armed.
+    fn disarm(&mut self, call: DiskCall) -> io::Result<()> {
+        if self.armed.remove(&call) {
+            *self.disarmed.entry(call).or_default() += 1;
+            return Err(injected());
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> u64 {
+        self.files.values().map(|file| file.seen.len() as u64).sum()
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -174,6 +216,8 @@ impl MemoryDisk {
             later: 0.0,
             calls: 0,
             fault: None,
+            armed: BTreeSet::new(),
+            disarmed: BTreeMap::new(),
             capacity: None,
         };
         MemoryDisk { shared: Arc::new(Mutex::new(shared)) }
@@ -196,8 +240,9 @@ impl MemoryDisk {
         while !waiting.is_empty() {
             let at = shared.rng.random_range(0..waiting.len());
             let (ticket, name, offset, len) = waiting.swap_remove(at);
-            let bytes = shared.read(&name, offset, len).map_err(|error| error.to_string());
-            due.push((ticket, bytes));
+            let bytes = shared.disarm(DiskCall::Read);
+            let bytes = bytes.and_then(|()| shared.read(&name, offset, len));
+            due.push((ticket, bytes.map_err(|error| error.to_string())));
         }
         due
     }
@@ -219,11 +264,32 @@ impl MemoryDisk {
         shared.fault.is_some_and(|(at, _)| shared.calls >= at)
     }
 
+    /// Lets the next call of this kind fail. A read that was promised for later fails when it is due.
+    pub fn fail_next(&self, call: DiskCall) {
+        self.shared().armed.insert(call);
+    }
+
+    /// How many calls of this kind failed because of [`MemoryDisk::fail_next`].
+    pub fn failed_calls(&self, call: DiskCall) -> u64 {
+        self.shared().disarmed.get(&call).copied().unwrap_or(0)
+    }
+
     /// Injects no more faults, and lifts the limit on space.
     pub fn heal(&self) {
         let mut shared = self.shared();
         shared.fault = None;
+        shared.armed.clear();
         shared.capacity = None;
+    }
+
+    /// Lifts the limit on space: somebody made room.
+    pub fn make_room(&self) {
+        self.shared().capacity = None;
+    }
+
+    /// How many bytes all files together have.
+    pub fn used(&self) -> u64 {
+        self.shared().used()
     }
 
     /// Lets the disk be full when all files together have this many bytes.
@@ -312,13 +378,13 @@ impl Disk for MemoryDisk {
 
     fn list(&mut self) -> io::Result<Vec<FileName>> {
         let mut shared = self.shared();
-        shared.call()?;
+        shared.call(DiskCall::Read)?;
         Ok(shared.files.keys().cloned().collect())
     }
 
     fn len(&mut self, name: &str) -> io::Result<u64> {
         let mut shared = self.shared();
-        shared.call()?;
+        shared.call(DiskCall::Read)?;
         Ok(shared.file(name)?.seen.len() as u64)
     }
 
@@ -328,7 +394,7 @@ impl Disk for MemoryDisk {
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut shared = self.shared();
-        if let Err(fault) = shared.call() {
+        if let Err(fault) = shared.call(DiskCall::Write) {
             let part = shared.rng.random_range(0..=bytes.len());
             shared.write(name, offset, &bytes[..part])?;
             return Err(fault);
@@ -338,20 +404,22 @@ impl Disk for MemoryDisk {
 
     fn read(&mut self, name: &str, offset: u64, len: u32) -> io::Result<DiskRead> {
         let mut shared = self.shared();
-        shared.call()?;
         let later = shared.later;
-        if later > 0.0 && shared.rng.random_bool(later) {
+        let later = later > 0.0 && shared.rng.random_bool(later);
+        if later {
+            shared.count()?;
             shared.tickets += 1;
             let ticket = Ticket(shared.tickets);
             shared.waiting.push((ticket, name.to_owned(), offset, len));
             return Ok(DiskRead::Later(ticket));
         }
+        shared.call(DiskCall::Read)?;
         shared.read(name, offset, len).map(DiskRead::Now)
     }
 
     fn read_now(&mut self, name: &str, offset: u64, len: u32) -> io::Result<Vec<u8>> {
         let mut shared = self.shared();
-        shared.call()?;
+        shared.call(DiskCall::Read)?;
         shared.read(name, offset, len)
     }
 
@@ -364,12 +432,12 @@ impl Disk for MemoryDisk {
 impl MakeHandle for MemoryMake {
     fn make(&self) -> io::Result<()> {
         let mut shared = lock(&self.shared);
-        shared.call()?;
+        shared.call(DiskCall::Make)?;
         if shared.files.contains_key(&self.file) {
             let why = format!("there is a file {}", self.file);
             return Err(io::Error::new(ErrorKind::AlreadyExists, why));
         }
-        let used: u64 = shared.files.values().map(|file| file.seen.len() as u64).sum();
+        let used = shared.used();
         if shared.capacity.is_some_and(|capacity| used.saturating_add(self.len) > capacity) {
             return Err(io::Error::new(ErrorKind::StorageFull, "no space left on the disk"));
         }
@@ -383,7 +451,7 @@ impl MakeHandle for MemoryMake {
 impl SyncHandle for MemorySync {
     fn sync(&self) -> io::Result<()> {
         let mut shared = lock(&self.shared);
-        if let Err(fault) = shared.call() {
+        if let Err(fault) = shared.call(DiskCall::Sync) {
             shared.settle(&self.file, self.before, |rng, count| rng.random_range(0..=count));
             return Err(fault);
         }

@@ -32,7 +32,7 @@ pub use disk::{
     SyncHandle, Ticket,
 };
 pub use dump::dump;
-pub use memory::{Fault, MemoryDisk, MemoryMake, MemorySync};
+pub use memory::{DiskCall, Fault, MemoryDisk, MemoryMake, MemorySync};
 pub use page::{Life, LogEnd, Page, PageError, Written};
 pub use salvage::{Salvaged, salvage};
 pub use store::{
