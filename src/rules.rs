@@ -77,11 +77,19 @@ pub enum Rule {
     Retire,
     /// What a copy says whose ring went back is not used before it has the newer one.
     RingWentBack,
+    /// A read with a floor is answered only by who has seen all that the floor covers.
+    Floor,
+    /// Where fingerprints are equal nothing more is said.
+    EqualIsQuiet,
+    /// A residual context goes once the clock has come to cover it.
+    StripResidual,
+    /// A delete leaves the log once all owners have it.
+    TrimDeletes,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 34] = [
+    pub const ALL: [Rule; 38] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -116,6 +124,10 @@ impl Rule {
         Rule::StartOver,
         Rule::Retire,
         Rule::RingWentBack,
+        Rule::Floor,
+        Rule::EqualIsQuiet,
+        Rule::StripResidual,
+        Rule::TrimDeletes,
     ];
 }
 

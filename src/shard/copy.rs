@@ -95,7 +95,7 @@ impl<D: Disk> Shard<D> {
         let before = self.copy_of(slot, key);
         let count = before.values().len();
         let mut entry = before.map(|_, place| Body::Kept(place));
-        if entry.strip(self.store.clock(slot)) {
+        if holds(Rule::StripResidual) && entry.strip(self.store.clock(slot)) {
             self.put_entry(slot, key, count, &[], &[], entry);
         }
     }

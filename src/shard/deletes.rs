@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use super::Shard;
 use crate::causality::DotSet;
 use crate::ring::{MemberNumber, Ring, Slot};
+use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 
 /// What other owners are believed to have, of slots with deletes in the log.
@@ -61,6 +62,9 @@ impl<D: Disk> Shard<D> {
     /// Takes out of the log what all owners are believed to have. Once a round.
     pub(super) fn trim_deletes(&mut self) {
         for slot in self.store.slots_with_deletes().collect::<Vec<_>>() {
+            if !holds(Rule::TrimDeletes) {
+                break;
+            }
             let low = self.low_water(slot);
             self.trim(slot, &low);
         }

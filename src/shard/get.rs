@@ -19,6 +19,7 @@ use super::requests::Request;
 use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
 use crate::ring::{MemberNumber, Slot, Token};
+use crate::rules::{Rule, holds};
 use crate::storage::{Disk, Place};
 use crate::wire::{
     Decline, Failure, FailureCode, Fetch, Fetched, Get, GetReply, Level, Message, Source,
@@ -357,6 +358,9 @@ impl<D: Disk> Shard<D> {
             get.asked.clear();
             get.spare.clear();
             get.loading = false;
+            if get.asker.is_some() && !get.floor.is_empty() {
+                self.look_here(&mut get);
+            }
             return self.advance_get(id, get);
         }
         if get.asker.is_some() {
@@ -386,7 +390,7 @@ impl<D: Disk> Shard<D> {
         }
         if let (Some(_), Some(source)) = (get.asker, get.source()) {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
-            if !get.has_floor(&joined) {
+            if !get.has_floor(&joined) && holds(Rule::Floor) {
                 return self.wait_for_floor(id, get);
             }
             match self.showable(&get, &joined) {
@@ -535,7 +539,7 @@ impl<D: Disk> Shard<D> {
         let token = Token::of(&get.key);
         let hinted = self.hinted(&get.key);
         let within = self.floor_of(&get).is_ok_and(|floor| floor.is_within(&hinted.context));
-        if !within {
+        if !within && holds(Rule::Floor) {
             let message = "no owner of the key can be reached, and what this node keeps for them does \
                            not cover the floor; a read changes nothing; try again, or another node";
             return self.refuse(asker, token, FailureCode::NotYet, message);

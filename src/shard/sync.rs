@@ -31,6 +31,7 @@ use super::requests::Request;
 use crate::causality::DotSet;
 use crate::key::Key;
 use crate::ring::{MemberNumber, Ring, Slot, View};
+use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{Ask, Clocks, ClocksWanted, Message, SlotHashes, Summary};
 
@@ -237,7 +238,8 @@ impl<D: Disk> Shard<D> {
         let (mut slots, mut partitions, mut equal) = (Vec::new(), Vec::new(), Vec::new());
         for (first, fingerprint) in theirs {
             let Some(index) = self.shared_with(from, &view, first) else { continue };
-            if own.get(&index).copied().unwrap_or(0) == fingerprint {
+            let same = own.get(&index).copied().unwrap_or(0) == fingerprint;
+            if same && holds(Rule::EqualIsQuiet) {
                 self.equal_in(from, &view.ring, index, class, classes);
                 equal.extend(recovering.then_some(first));
             } else {
