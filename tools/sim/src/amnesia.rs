@@ -1,4 +1,4 @@
-//! Disks that go back in time: old copies, and empty ones.
+//! Disks that go back in time: old copies, empty ones, damaged ones, and copies run elsewhere.
 //!
 //! Invariant: a write is excused only when a restore took its last durable copy: no disk, as of its
 //! last sync, has its dot in a clock or in a hint any more. Whatever is on one other disk must survive.
@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use ringdove::causality::Dot;
 use ringdove::ring::Slot;
-use ringdove::storage::{MemoryDisk, Options, Store};
+use ringdove::storage::{Options, Store};
 
-use crate::node::Copy;
+use crate::node::Original;
 use crate::world::World;
 
 /// Old copies kept of a node.
@@ -25,8 +25,8 @@ impl World {
     pub(crate) fn back_up(&mut self, node: usize) {
         let seed = self.fault_dice.bits();
         let node = &mut self.nodes[node];
-        let disks = node.disks.iter().map(|disk| disk.copy(seed)).collect();
-        node.copies.push(Copy { disks, last_life: node.last_life });
+        let copy = node.copy(seed);
+        node.copies.push(copy);
         if node.copies.len() > COPIES_KEPT {
             node.copies.remove(1);
         }
@@ -38,30 +38,76 @@ impl World {
         let copies = self.nodes[node].copies.len();
         let wiped = copies == 0 || self.fault_dice.chance(WIPED);
         let chosen = if wiped { None } else { Some(self.fault_dice.index(copies)) };
-        let seed = self.fault_dice.bits();
+        self.put_back(node, chosen);
+        // The page remembers where the logs ended.
+        let noticed = self.nodes[node].page.is_some();
+        self.went_back(node, noticed);
+    }
+
+    /// What is done about a log that does not open for damage. For now as with a disk that is gone: the
+    /// latest copy takes its place, or nothing does. (Here `Store::salvage` is to go.)
+    pub(crate) fn mend_log(&mut self, node: usize) {
+        self.counts.damaged_logs += 1;
+        let whole = self.nodes[node].copies.iter().rposition(|copy| !copy.rotten);
+        self.put_back(node, whole);
+        self.nodes[node].restored = true;
+        self.excuse();
+    }
+
+    fn put_back(&mut self, node: usize, chosen: Option<usize>) {
         let node_now = &mut self.nodes[node];
-        for (at, disk) in node_now.disks.iter().enumerate() {
-            match chosen {
-                Some(copy) => disk.restore(&node_now.copies[copy].disks[at]),
-                None => disk.restore(&MemoryDisk::new(seed)),
-            }
+        let copy = chosen.map(|at| node_now.copies.remove(at));
+        node_now.put_in_place(copy.as_ref());
+        if let (Some(at), Some(copy)) = (chosen, copy) {
+            node_now.copies.insert(at, copy);
         }
-        node_now.last_life = chosen.and_then(|copy| node_now.copies[copy].last_life);
-        let what = if wiped { "comes back empty" } else { "comes back from an old copy" };
+        let what =
+            if chosen.is_none() { "comes back empty" } else { "comes back from an old copy" };
         self.trace.line(self.now, || format!("n{} {what}", node + 1));
         self.counts.restores += 1;
-        // The page remembers where the logs ended, or else most operators say what they did.
-        let noticed = self.nodes[node].page.is_some();
+    }
+
+    /// A node's disks hold less than they did. If nothing notices, most operators say what they did.
+    fn went_back(&mut self, node: usize, noticed: bool) {
         self.nodes[node].restored = !noticed && self.fault_dice.chance(TOLD);
         if !noticed && !self.nodes[node].restored {
-            self.counts.silent_restores += 1;
-            self.silent_restores.push(self.now);
+            self.unnoticed();
         }
         self.excuse();
     }
 
+    /// Disks hold less than they did, and nobody knows.
+    pub(crate) fn unnoticed(&mut self) {
+        self.counts.silent_restores += 1;
+        self.silent_restores.push(self.now);
+    }
+
+    /// Somebody starts a copy of a node's directory: first beside it, where its page is held; then on
+    /// another machine, where there is no page, while the first one stands still. Or, if that was done
+    /// before, the first machine takes its place again.
+    pub(crate) fn run_copy(&mut self, node: usize) {
+        if let Some(original) = self.nodes[node].original.take() {
+            self.kill(node);
+            self.trace.line(self.now, || format!("n{} is its first machine again", node + 1));
+            self.nodes[node].put_in_place(Some(&original.copy));
+            self.nodes[node].page = original.page;
+            self.counts.originals_back += 1;
+            // Its page fits its disks: it knows nothing of the copy.
+            self.went_back(node, false);
+        } else {
+            // `Page::open` gives nobody a page that a process holds.
+            self.counts.clones_refused += u64::from(self.nodes[node].process.is_some());
+            self.kill(node);
+            self.trace.line(self.now, || format!("a copy of n{} runs elsewhere", node + 1));
+            let node = &mut self.nodes[node];
+            node.original = Some(Original { copy: node.copy(0), page: node.page.take() });
+            self.counts.clones += 1;
+        }
+        self.start(node);
+    }
+
     /// Excuses the writes that no disk has any more.
-    fn excuse(&mut self) {
+    pub(crate) fn excuse(&mut self) {
         let mut durable: BTreeSet<(Slot, Dot)> = BTreeSet::new();
         let minted: Vec<(Slot, Dot)> = self.watch.dots().collect();
         for disk in self.nodes.iter().flat_map(|node| &node.disks) {

@@ -10,6 +10,7 @@ use ringdove::causality::{DotSet, open_context};
 use ringdove::key::Key;
 use ringdove::ring::Epoch;
 use ringdove::shard::Origin;
+use ringdove::storage::{DiskCall, MemoryDisk};
 use ringdove::wire::{self, Frame, Get, GetReply, Level, Message, Put, PutReply, Source};
 
 use crate::checkers::origin_of;
@@ -32,6 +33,8 @@ pub(crate) struct Token {
 pub(crate) struct Session {
     /// The node it likes.
     home: usize,
+    /// Whether its reads name a floor, and go to any node.
+    guarded: bool,
     /// By key: the tokens it got, oldest first, only the last few.
     tokens: BTreeMap<usize, Vec<Token>>,
 }
@@ -41,6 +44,9 @@ pub(crate) struct Session {
 struct Waiting {
     op: OpId,
     node: usize,
+    /// Which of the node's processes was asked, and how often it had been stopped before.
+    start: u64,
+    pauses: u64,
 }
 
 /// A write as it was sent, to be sent again under its name.
@@ -55,11 +61,13 @@ struct Sent {
 #[derive(Debug)]
 pub(crate) struct Clients {
     dice: Dice,
+    floor_dice: Dice,
     workload: Workload,
     /// The clients.
     pub(crate) sessions: Vec<Session>,
     waiting: BTreeMap<u64, Waiting>,
     sent: BTreeMap<OpId, Sent>,
+    floors: BTreeMap<OpId, Bytes>,
     requests: u64,
     issued: usize,
 }
@@ -73,14 +81,21 @@ impl Clients {
     /// The clients of this seed.
     pub(crate) fn new(seed: u64, workload: &Workload) -> Self {
         let mut dice = Dice::new(seed, "clients");
-        let session = |_| Session { home: dice.range(0, 1 << 16) as usize, ..Session::default() };
+        let mut floor_dice = Dice::new(seed, "floors");
+        let session = |_| Session {
+            home: dice.range(0, 1 << 16) as usize,
+            guarded: floor_dice.chance(workload.floors),
+            ..Session::default()
+        };
         let sessions = (0..workload.sessions).map(session).collect();
         Clients {
             dice,
+            floor_dice,
             workload: workload.clone(),
             sessions,
             waiting: BTreeMap::new(),
             sent: BTreeMap::new(),
+            floors: BTreeMap::new(),
             requests: 0,
             issued: 0,
         }
@@ -109,6 +124,17 @@ impl Clients {
                 tokens.remove(0);
             }
         }
+    }
+
+    /// What a session's next read of this key must have seen, if it minds.
+    fn floor(&self, session: usize, key: usize) -> Option<Token> {
+        let session = self.sessions.get(session).filter(|session| session.guarded)?;
+        session.tokens.get(&key)?.last().cloned()
+    }
+
+    /// The floor of a read.
+    pub(crate) fn floor_of(&self, op: OpId) -> Option<&Bytes> {
+        self.floors.get(&op)
     }
 
     /// A token for this key: mostly the session's last, sometimes an older or somebody else's.
@@ -155,10 +181,24 @@ impl World {
             (4, Some(token)) => self.delete(session, key, node, level, Some(token), Basis::Context),
             (5, _) => self.delete(session, key, node, level, None, Basis::Overwrite),
             // Also when there is no token to write with yet.
-            (_, _) => {
-                self.read(session, key, node, level);
-            }
+            (_, _) => match self.clients.floor(session, key) {
+                Some(floor) => self.read_above(session, key, node, floor),
+                None => {
+                    self.read(session, key, node, level);
+                }
+            },
         }
+    }
+
+    /// A read at level one, at any node that runs, that must have seen what the session has.
+    fn read_above(&mut self, session: usize, key: usize, node: usize, floor: Token) {
+        let any = self.clients.floor_dice.index(self.nodes.len());
+        let node = if self.nodes[any].process.is_some() { any } else { node };
+        let (kind, basis) = (Kind::Get, Basis::Context);
+        let op = self.new_op(session, key, node, Level::One, kind, basis, floor.shown);
+        self.counts.floor_reads += 1;
+        self.clients.floors.insert(op, floor.bytes);
+        self.issue(op);
     }
 
     fn read(&mut self, session: usize, key: usize, node: usize, level: Level) -> OpId {
@@ -315,7 +355,7 @@ impl World {
             }
             _ => Message::Get(Get {
                 key: place.key.clone(),
-                floor: Bytes::new(),
+                floor: clients.floors.get(&id).cloned().unwrap_or_default(),
                 level: op.level,
                 timeout_ms: timeout as u32,
                 forwarded: false,
@@ -323,7 +363,8 @@ impl World {
         };
         let (slot, token, node) = (place.slot, place.token, op.node);
         let frame = Frame { slot, epoch: Epoch(1), request, token, message };
-        self.clients.waiting.insert(request, Waiting { op: id, node });
+        let (start, pauses) = (self.nodes[node].starts, self.nodes[node].pauses);
+        self.clients.waiting.insert(request, Waiting { op: id, node, start, pauses });
         self.trace.line(self.now, || format!("invoke {}", self.history.describe(id)));
         let Some(process) = &self.nodes[node].process else { return self.give_up(id, request) };
         let start = process.start;
@@ -372,9 +413,21 @@ impl World {
 
     /// A client waits no longer.
     pub(crate) fn give_up(&mut self, op: OpId, request: u64) {
-        if self.clients.waiting.remove(&request).is_some() {
+        if let Some(waiting) = self.clients.waiting.remove(&request) {
             self.trace.line(self.now, || format!("{op} is given up"));
+            self.bounded(&waiting);
             self.ended(op, Outcome::Unknown);
+        }
+    }
+
+    /// Who waited for a node that ran all the while had an answer in time.
+    fn bounded(&mut self, waiting: &Waiting) {
+        let Waiting { op, node, start, pauses } = *waiting;
+        let node = &self.nodes[node];
+        let ran = node.runs(start) && node.answers() && node.pauses == pauses;
+        if ran && self.history.op(op).kind == Kind::Get {
+            let line = self.history.describe(op);
+            self.violate("bounded reads", format!("{line} was not answered"));
         }
     }
 
@@ -389,17 +442,25 @@ impl World {
             Message::Failure(failure) => {
                 use ringdove::wire::FailureCode::*;
                 match failure.code {
+                    DiskFull => self.counts.full_refusals += 1,
+                    Damaged if self.some_value_rots() => self.counts.unreadable += 1,
                     Refused | BadContext | Damaged => {
                         let line = self.history.describe(op);
                         self.violate("refusal", format!("{line}: {}", failure.message));
                     }
-                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | DiskFull | NotReady
-                    | NotYet => {}
+                    NotYet => self.counts.not_yets += 1,
+                    LevelNotMet | Overloaded | TooManySiblings | ReadOnly | NotReady => {}
                 }
                 self.ended(op, Outcome::Failed);
             }
             other => self.violate("replies", format!("{op} is answered with {other:?}")),
         }
+    }
+
+    /// Whether there is a reason for a value not to be readable.
+    fn some_value_rots(&self) -> bool {
+        let failed = |disk: &MemoryDisk| disk.failed_calls(DiskCall::Read) > 0;
+        self.counts.flips > 0 || self.nodes.iter().any(|node| node.disks.iter().any(failed))
     }
 
     fn hear_put(&mut self, id: OpId, reply: &PutReply) {

@@ -55,6 +55,26 @@ counts! {
     forwards "forwards",
     /// Reads answered from hints alone.
     hint_reads "reads answered from hints",
+    /// Reads that named a floor.
+    floor_reads "reads with a floor",
+    /// Those that came to an owner which had not seen all of it yet.
+    floors_ahead "floors ahead of the node asked",
+    /// Those that were answered.
+    floors_met "floors met, write by write",
+    /// Those that were told to come again later.
+    not_yets "reads told not yet",
+    /// Shards that could account for hints that they kept and no longer keep.
+    books "hint books balanced",
+    /// Hints dropped for later ones.
+    superseded "hints superseded",
+    /// Keys that were deleted in the end.
+    deleted_keys "deleted keys searched for residue",
+    /// Contexts left there, above dots that no owner will ever have.
+    explained "contexts left there for a reason",
+    /// Rounds of slot sync with nothing to do.
+    idle_rounds "idle rounds overheard",
+    /// Bytes sent meanwhile.
+    idle_bytes "bytes said meanwhile",
     /// Frames sent.
     frames "frames",
     /// Frames lost, on cut links too.
@@ -63,6 +83,8 @@ counts! {
     doubled "frames doubled",
     /// Links cut, by splits and one-way cuts.
     cuts "links cut",
+    /// Times that a flapping link went or came.
+    flaps "flaps of a link",
     /// Nodes killed.
     kills "kills",
     /// Nodes that lost power.
@@ -75,6 +97,28 @@ counts! {
     pauses "pauses",
     /// Syncs that failed.
     failed_syncs "failed syncs",
+    /// Appends that failed.
+    failed_appends "failed appends",
+    /// Reads that failed.
+    failed_reads "failed reads",
+    /// Segments that could not be made: the disk was full, or failed.
+    segments_refused "segments not made",
+    /// Writes and hints declined because a disk was full.
+    full_refusals "writes a full disk refused",
+    /// Bits that turned over.
+    flips "bits turned over",
+    /// Answers that said a value could not be read.
+    unreadable "values said to be unreadable",
+    /// Logs that did not open for damage.
+    damaged_logs "logs found damaged",
+    /// Starts that failed because a disk did.
+    failed_starts "starts that a disk failed",
+    /// Copies of a running node's directory that were refused.
+    clones_refused "copied directories refused",
+    /// Copies of a directory that ran on another machine in the node's place.
+    clones "copied directories run elsewhere",
+    /// Originals that came back after their copy had run.
+    originals_back "originals back after their copies",
     /// Disks that went back in time.
     restores "restored or wiped disks",
     /// Of these, those that neither the page nor the operator noticed.

@@ -6,9 +6,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ringdove::storage::DiskCall;
+
 use crate::happening::Happening;
 use crate::mix::Fault;
 use crate::world::World;
+
+/// How often a flapping link goes and comes, at most and on average.
+const FLAPS_MAX: u64 = 12;
+const FLAP_EVERY: Duration = Duration::from_millis(150);
 
 impl World {
     /// Plans when something goes wrong next.
@@ -35,7 +41,12 @@ impl World {
                 self.kill(node);
             }
             Fault::Power => self.lose_power(node),
-            Fault::Blackout => (0..self.nodes.len()).for_each(|node| self.lose_power(node)),
+            Fault::Blackout => (0..self.nodes.len()).for_each(|node| {
+                self.lose_power(node);
+                if let Some(original) = &mut self.nodes[node].original {
+                    original.page = None;
+                }
+            }),
             Fault::Restart => self.restart_one(),
             Fault::Pause => self.pause(node),
             Fault::Slow => {
@@ -58,9 +69,18 @@ impl World {
                 let other = self.number(other);
                 self.nodes[node].slander.insert(other, until);
             }
-            Fault::SyncFails => self.nodes[node].next_sync_fails = true,
+            Fault::SyncFails => self.fail_next(node, &[DiskCall::Sync]),
             Fault::BackUp => self.back_up(node),
             Fault::Restore => self.restore(node),
+            Fault::Flap => {
+                let other = self.another(node);
+                let left = self.fault_dice.range(2, FLAPS_MAX) as u32;
+                self.flap(node, other, left);
+            }
+            Fault::Full => self.fill_disks(node),
+            Fault::Io => self.fail_next(node, &[DiskCall::Write, DiskCall::Read, DiskCall::Make]),
+            Fault::Rot => self.turn_a_bit(node),
+            Fault::Clone => self.run_copy(node),
         }
         self.plan_next_fault();
     }
@@ -115,6 +135,28 @@ impl World {
         }
     }
 
+    /// A link goes, or comes again; a few times more.
+    pub(crate) fn flap(&mut self, a: usize, b: usize, left: u32) {
+        if self.healed {
+            return;
+        }
+        let open = !self.network.is_open(a, b);
+        self.network.set_open(a, b, open);
+        if self.fault_dice.chance(0.5) {
+            self.network.set_open(b, a, open);
+        }
+        self.counts.flaps += 1;
+        let what = if open { "comes" } else { "goes" };
+        self.trace.line(self.now, || format!("the link from n{} to n{} {what}", a + 1, b + 1));
+        if open {
+            self.lose_lane(a, b);
+        }
+        if left > 1 {
+            let wait = self.fault_dice.around(FLAP_EVERY);
+            self.plan_in(wait, Happening::Flap { a, b, left: left - 1 });
+        }
+    }
+
     fn lose_power(&mut self, node: usize) {
         self.counts.power_losses += u64::from(self.nodes[node].process.is_some());
         self.kill(node);
@@ -144,6 +186,7 @@ impl World {
         }
         process.paused = Some(VecDeque::new());
         let start = process.start;
+        self.nodes[node].pauses += 1;
         self.counts.pauses += 1;
         self.trace.line(self.now, || format!("n{} is stopped", node + 1));
         let wait = self.fault_dice.around(Duration::from_secs(2));

@@ -47,6 +47,10 @@ pub(crate) enum Happening {
     Resume { node: usize, start: u64 },
     /// A slow node is itself again.
     Recover { node: usize },
+    /// A flapping link goes or comes.
+    Flap { a: usize, b: usize, left: u32 },
+    /// A full disk has room again.
+    Room { node: usize },
 }
 
 impl Happening {
@@ -77,7 +81,9 @@ impl Happening {
             | Happening::Detect { .. }
             | Happening::Fault
             | Happening::Resume { .. }
-            | Happening::Recover { .. } => None,
+            | Happening::Recover { .. }
+            | Happening::Flap { .. }
+            | Happening::Room { .. } => None,
         }
     }
 }
@@ -127,6 +133,12 @@ impl Agenda {
     /// When the next thing happens.
     pub(crate) fn next_at(&self) -> Option<Duration> {
         self.heap.peek().map(|planned| planned.at)
+    }
+
+    /// When the last frame arrives that is on its way.
+    pub(crate) fn last_arrival(&self) -> Option<Duration> {
+        let frames = |planned: &&Planned| matches!(planned.happening, Happening::Arrive { .. });
+        self.heap.iter().filter(frames).map(|planned| planned.at).max()
     }
 
     /// The next thing, with its time.

@@ -46,14 +46,14 @@ pub(crate) enum Kind {
     Get,
 }
 
-/// What a write said it replaces.
+/// What a write said it replaces, or a read must have seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Basis {
     /// Nothing.
     Blind,
-    /// Whatever its coordinator sees.
+    /// Whatever its coordinator sees. Not for reads.
     Overwrite,
-    /// What a token covers.
+    /// What a token covers. For a read, its floor.
     Context,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Op {
     pub(crate) key: usize,
     /// What was wanted.
     pub(crate) kind: Kind,
-    /// What a write replaces.
+    /// What a write replaces, or a read must have seen.
     pub(crate) basis: Basis,
     /// The writes shown by the responses whose token was sent. For an overwrite: what its coordinator
     /// could see in its own copy just before.
@@ -164,6 +164,7 @@ impl History {
     pub(crate) fn describe(&self, id: OpId) -> String {
         let op = self.op(id);
         let kind = match (&op.kind, op.basis) {
+            (Kind::Get, Basis::Context) => "get with floor".to_owned(),
             (Kind::Get, _) => "get".to_owned(),
             (Kind::Put(_), basis) => format!("put {basis:?}"),
             (Kind::Delete, basis) => format!("delete {basis:?}"),

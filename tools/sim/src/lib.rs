@@ -18,11 +18,14 @@ mod clients;
 mod counts;
 mod detector;
 mod dice;
+mod disks;
 mod faults;
+mod floors;
 mod happening;
 #[cfg(test)]
 mod histories;
 mod history;
+mod idle;
 mod mix;
 mod network;
 mod node;

@@ -66,11 +66,22 @@ pub(crate) enum Fault {
     BackUp,
     /// An old copy takes the place of a node's disks, or empty ones do.
     Restore,
+    /// A link comes and goes, many times.
+    Flap,
+    /// A node's disks are full for a while.
+    Full,
+    /// The next append, read, or making of a segment at a node fails.
+    Io,
+    /// A bit of a node's disks turns over.
+    Rot,
+    /// A copy of a node's directory is started: beside it, and on another machine in its place.
+    Clone,
 }
 
 impl Fault {
-    /// Every kind.
-    pub(crate) const ALL: [Fault; 16] = [
+    /// Every kind. Those after [`Fault::OLDER`] have dice of their own, so that a seed without them is
+    /// what it was before they came.
+    pub(crate) const ALL: [Fault; 21] = [
         Fault::Split,
         Fault::OneWay,
         Fault::Isolate,
@@ -87,7 +98,14 @@ impl Fault {
         Fault::SyncFails,
         Fault::BackUp,
         Fault::Restore,
+        Fault::Flap,
+        Fault::Full,
+        Fault::Io,
+        Fault::Rot,
+        Fault::Clone,
     ];
+    /// How many of [`Fault::ALL`] are drawn with the mix's first dice.
+    const OLDER: usize = 16;
 
     fn usual_weight(self) -> f64 {
         match self {
@@ -96,16 +114,18 @@ impl Fault {
             Fault::Restart => 5.0,
             Fault::OneWay | Fault::Pause | Fault::Lanes | Fault::Slander => 1.0,
             Fault::Blackout | Fault::Slow | Fault::Clock => 0.5,
-            Fault::SyncFails | Fault::Restore => 0.3,
-            Fault::BackUp => 1.0,
+            Fault::SyncFails | Fault::Restore | Fault::Rot | Fault::Clone => 0.3,
+            Fault::BackUp | Fault::Flap | Fault::Full | Fault::Io => 1.0,
         }
     }
 
     fn of_network(self) -> bool {
         match self {
             Fault::Split | Fault::OneWay | Fault::Isolate | Fault::Lanes | Fault::Slander => true,
+            Fault::Flap => true,
             Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails => false,
-            Fault::BackUp | Fault::Restore => false,
+            Fault::BackUp | Fault::Restore | Fault::Rot | Fault::Clone => false,
+            Fault::Full | Fault::Io => false,
             Fault::Heal | Fault::Restart | Fault::Pause | Fault::Slow | Fault::Clock => false,
         }
     }
@@ -113,11 +133,12 @@ impl Fault {
     fn of_nodes(self) -> bool {
         let crashes =
             matches!(self, Fault::Kill | Fault::Power | Fault::Blackout | Fault::SyncFails);
-        crashes || self.of_disks()
+        crashes || matches!(self, Fault::Full | Fault::Io) || self.of_disks()
     }
 
+    /// Whether a disk may come to hold less than it did after its last sync.
     fn of_disks(self) -> bool {
-        matches!(self, Fault::BackUp | Fault::Restore)
+        matches!(self, Fault::BackUp | Fault::Restore | Fault::Rot | Fault::Clone)
     }
 
     /// The cures stay in every mixture.
@@ -170,6 +191,8 @@ pub(crate) struct Workload {
     pub(crate) sticky: f64,
     /// How likely a write with an unknown outcome is tried again under its name.
     pub(crate) retry: f64,
+    /// How many of the clients read with a floor.
+    pub(crate) floors: f64,
     /// The longest value.
     pub(crate) value_len: usize,
     /// How long a client waits, in milliseconds, from and to.
@@ -228,31 +251,37 @@ impl Mix {
         Mix {
             shards: (0..nodes).map(|_| shard_count(dice)).collect(),
             copies: 3,
-            workload: Workload::draw(dice, profile),
+            workload: Workload::draw(dice, &mut Dice::new(seed, "floor share"), profile),
             weather: Weather::draw(dice, profile),
             disks: Disks::draw(dice),
             detect_every: dice.micros(50_000, 500_000),
             mistake: if profile == Profile::Calm { 0.0 } else { dice.pick(&[0.0, 0.0, 0.01, 0.1]) },
             fault_every: dice.micros(100_000, 1_500_000),
-            faults: draw_faults(dice, profile),
+            faults: draw_faults(dice, &mut Dice::new(seed, "more faults"), profile),
             restart_all: profile != Profile::Calm && dice.chance(0.3),
             config: draw_config(dice, profile),
         }
     }
 }
 
-fn draw_faults(dice: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
+fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Fault::ALL.len()] {
+    let some_more = more.chance(0.7);
+    let mut place = 0;
     let mut weights = Fault::ALL.map(|fault| {
+        place += 1;
+        let older = place <= Fault::OLDER;
+        let dice = if older { &mut *dice } else { &mut *more };
         let allowed = match profile {
-            Profile::Mixed | Profile::Lanes => true,
+            Profile::Mixed | Profile::Lanes => older || some_more,
             Profile::Calm => false,
             Profile::Splits => !fault.of_nodes(),
             Profile::Crashes => !fault.of_network() && !fault.of_disks(),
-            Profile::Restores => true,
+            Profile::Restores => older || some_more,
         };
-        let drawn = fault.cures() || dice.chance(0.6);
-        let drawn = drawn || (profile == Profile::Restores && fault.of_disks());
-        let often = if profile == Profile::Restores && fault.of_disks() { 3.0 } else { 1.0 };
+        let drawn = fault.cures() || dice.chance(if older { 0.6 } else { 0.4 });
+        let restores = profile == Profile::Restores && fault.of_disks();
+        let drawn = drawn || (restores && older);
+        let often = if restores { 3.0 } else { 1.0 };
         if allowed && drawn {
             often * fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0])
         } else {
@@ -325,7 +354,7 @@ impl Weather {
 }
 
 impl Workload {
-    fn draw(dice: &mut Dice, profile: Profile) -> Workload {
+    fn draw(dice: &mut Dice, floors: &mut Dice, profile: Profile) -> Workload {
         let mut kinds = [3.0, 3.0, 1.0, 1.0, 1.0, 0.1];
         for weight in &mut kinds {
             *weight *= dice.pick(&[0.2, 1.0, 1.0, 3.0]);
@@ -349,6 +378,7 @@ impl Workload {
             borrowed: dice.pick(&[0.0, 0.1]),
             sticky: dice.pick(&[0.0, 0.8, 1.0]),
             retry: dice.pick(&[0.0, 0.0, 0.5]),
+            floors: floors.pick(&[0.0, 0.0, 0.4, 1.0]),
             value_len: dice.pick(&[0, 60, 400]),
             timeout_ms: match (profile, dice.pick(&[(200, 800), (1_000, 3_000), (5_000, 5_000)])) {
                 (Profile::Calm, _) => (10_000, 10_000),
@@ -385,8 +415,9 @@ mod tests {
             assert!(calm.faults.iter().all(|weight| *weight == 0.0) && calm.weather.loss == 0.0);
             let splits = Mix::draw(seed, None, Profile::Splits);
             assert_eq!(weight(&splits, Fault::Power), 0.0);
+            assert_eq!(weight(&splits, Fault::Io) + weight(&splits, Fault::Rot), 0.0);
             let crashes = Mix::draw(seed, Some(5), Profile::Crashes);
-            assert_eq!(weight(&crashes, Fault::Split), 0.0);
+            assert_eq!(weight(&crashes, Fault::Split) + weight(&crashes, Fault::Flap), 0.0);
             assert_eq!(crashes.shards.len(), 5);
         }
     }

@@ -4,15 +4,16 @@
 //! goes on under the life before it only if its page says so: that outlives a kill, not the power.
 //! Not here: what arrives when (`world`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringdove::causality::{Actor, Value};
-use ringdove::ring::{Liveness, MemberNumber, Peer, Ring, View};
+use ringdove::causality::{Actor, Dot, Value};
+use ringdove::ring::{Liveness, MemberNumber, Peer, Ring, Slot, View};
 use ringdove::shard::{Now, Shard, ShardConfig};
 use ringdove::storage::{
-    Life, LogEnd, MemoryDisk, MemorySync, Options, Place, ReadResult, Store, SyncJob, Written,
+    Life, LogEnd, MemoryDisk, MemorySync, Options, Place, ReadResult, Store, StoreError, SyncJob,
+    Written,
 };
 
 use crate::happening::Happening;
@@ -33,10 +34,14 @@ pub(crate) struct Node {
     pub(crate) wall_skew_ms: i64,
     /// By how much everything it does takes longer.
     pub(crate) slowdown: u32,
-    /// Whether its next sync is going to fail.
-    pub(crate) next_sync_fails: bool,
+    /// Whether a bit of its disks turned over since it was started.
+    pub(crate) rotten: bool,
+    /// Whether its disks are full.
+    pub(crate) full: bool,
     /// How often it was started.
     pub(crate) starts: u64,
+    /// How often it was stopped or went on.
+    pub(crate) pauses: u64,
     /// The life that its directory names.
     pub(crate) last_life: Option<u64>,
     /// What lies in memory of the last process, as long as there is power.
@@ -45,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) restored: bool,
     /// Old copies of its disks.
     pub(crate) copies: Vec<Copy>,
+    /// The machine that it ran on before a copy of its directory was started on another.
+    pub(crate) original: Option<Original>,
 }
 
 /// An old copy of a node's disks.
@@ -53,6 +60,16 @@ pub(crate) struct Copy {
     pub(crate) disks: Vec<MemoryDisk>,
     /// The life that it names.
     pub(crate) last_life: Option<u64>,
+    /// Whether a bit turned over in what was copied.
+    pub(crate) rotten: bool,
+}
+
+/// A machine that stands still, with what lies in its memory and on its disks.
+pub(crate) struct Original {
+    /// Its disks.
+    pub(crate) copy: Copy,
+    /// Its page, until its power fails.
+    pub(crate) page: Option<Written>,
 }
 
 /// A running node.
@@ -81,8 +98,10 @@ pub(crate) struct Running {
     pub(crate) unsynced: Option<SyncJob<MemorySync>>,
     /// Whether the syncer is at work.
     pub(crate) syncing: bool,
-    /// How many hints there were when they were last looked at.
-    pub(crate) hints_noted: u64,
+    /// What was counted of hints when they were last looked at: created, superseded.
+    pub(crate) hints_noted: (u64, u64),
+    /// The dots in them at that time.
+    pub(crate) hinted: BTreeSet<(Slot, Dot)>,
     /// Whether a sync failed: it only reads until it is restarted.
     pub(crate) poisoned: bool,
 }
@@ -112,12 +131,15 @@ impl Node {
             slander: BTreeMap::new(),
             wall_skew_ms: 0,
             slowdown: 1,
-            next_sync_fails: false,
+            rotten: false,
+            full: false,
             starts: 0,
+            pauses: 0,
             last_life: None,
             page: None,
             restored: false,
             copies: Vec::new(),
+            original: None,
         }
     }
 
@@ -142,25 +164,38 @@ impl Node {
         ended
     }
 
+    /// A copy of its disks as they are, with the life that they name.
+    pub(crate) fn copy(&self, seed: u64) -> Copy {
+        let disks = self.disks.iter().map(|disk| disk.copy(seed)).collect();
+        Copy { disks, last_life: self.last_life, rotten: self.rotten }
+    }
+
+    /// A copy takes the place of its disks, or with `None` nothing does.
+    pub(crate) fn put_in_place(&mut self, copy: Option<&Copy>) {
+        assert!(self.process.is_none(), "disks are changed while nobody uses them");
+        for (at, disk) in self.disks.iter().enumerate() {
+            match copy {
+                Some(copy) => disk.restore(&copy.disks[at]),
+                None => disk.restore(&MemoryDisk::new(0)),
+            }
+        }
+        self.last_life = copy.and_then(|copy| copy.last_life);
+        self.rotten = copy.is_some_and(|copy| copy.rotten);
+    }
+
     /// Starts a process on the disks as they are. Gives its life. `Err` when a store does not open.
-    pub(crate) fn start(&mut self, start: &Start) -> Result<Life, String> {
+    pub(crate) fn start(&mut self, start: &Start) -> Result<Life, StoreError> {
         assert!(self.process.is_none(), "a node runs once at a time");
         self.starts += 1;
         let shards = self.disks.len() as u16;
         let options = Options { last_life: self.last_life, ..start.options };
-        let open = |(index, disk): (usize, &MemoryDisk)| {
-            let opened = Store::open(disk.clone(), options).map(|(store, _)| store);
-            opened.map_err(|why| format!("n{} shard {index} does not open: {why}", self.number))
-        };
-        let mut stores: Vec<_> =
-            self.disks.iter().enumerate().map(open).collect::<Result<_, _>>()?;
+        let open = |disk: &MemoryDisk| Store::open(disk.clone(), options).map(|(store, _)| store);
+        let mut stores: Vec<_> = self.disks.iter().map(open).collect::<Result<_, _>>()?;
         let ends = |stores: &[Store<MemoryDisk>]| stores.iter().map(Store::end).collect();
         let found: Vec<LogEnd> = ends(&stores);
         let lacks = self.page.as_ref().is_some_and(|page| page.reaches_beyond(&found));
         if lacks || self.restored {
-            for store in &mut stores {
-                store.begin_recovering().map_err(|why| format!("n{}: {why}", self.number))?;
-            }
+            stores.iter_mut().try_for_each(Store::begin_recovering)?;
         }
         self.restored = false;
         let ends: Vec<LogEnd> = ends(&stores);
@@ -181,7 +216,8 @@ impl Node {
                 flush_due: false,
                 unsynced: None,
                 syncing: false,
-                hints_noted: 0,
+                hints_noted: (0, 0),
+                hinted: BTreeSet::new(),
                 poisoned: false,
             });
         }

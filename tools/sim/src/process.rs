@@ -3,15 +3,14 @@
 //! Invariant: as in the real driver, a shard is stepped, then flushed, then its batches are synced one
 //! job after the other; nothing is told to be synced before the disk says so.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use ringdove::causality::{Dot, DotSet};
 use ringdove::ring::Slot;
 use ringdove::shard::Event;
 use ringdove::storage::{
-    Batch, Fault, HintHead, Life, MemoryMake, MemorySync, Options, Place, SegmentJob, StoreError,
-    SyncHandle, SyncJob, Ticket,
+    Batch, DiskCall, HintHead, Life, MemoryDisk, MemoryMake, MemorySync, Options, Place,
+    SegmentJob, StoreError, SyncHandle, SyncJob, Ticket,
 };
 use ringdove::wire::{Frame, Message};
 
@@ -61,8 +60,15 @@ impl World {
         let again = self.nodes[node].starts > 0;
         let life = match self.nodes[node].start(&start) {
             Ok(life) => life,
-            Err(why) => return self.violate("recovery", why),
+            Err(why) => return self.does_not_start(node, &why),
         };
+        if std::mem::take(&mut self.nodes[node].rotten) {
+            // It reads whole, so what turned over was in its last batches, and they are cut off.
+            if !self.nodes[node].recovers() {
+                self.unnoticed();
+            }
+            self.excuse();
+        }
         self.counts.restarts += u64::from(again);
         self.counts.lives_kept += u64::from(matches!(life, Life::Kept(_)));
         self.counts.recoveries += u64::from(self.nodes[node].recovers());
@@ -75,6 +81,32 @@ impl World {
             self.make_ahead(node, shard, SEGMENT_TAKES);
         }
         self.publish_view(node);
+    }
+
+    /// A store did not open. A disk that fails is tried again later; damage is mended, if there is a
+    /// reason for it.
+    fn does_not_start(&mut self, node: usize, why: &StoreError) {
+        self.trace.line(self.now, || format!("n{} does not start: {why}", node + 1));
+        let failed =
+            |disk: &MemoryDisk| DiskCall::ALL.iter().any(|call| disk.failed_calls(*call) > 0);
+        match why {
+            StoreError::Io(_)
+                if self.nodes[node].full || self.nodes[node].disks.iter().any(failed) =>
+            {
+                self.counts.failed_starts += 1;
+            }
+            StoreError::Damaged { .. } | StoreError::Foreign { .. } if self.nodes[node].rotten => {
+                self.mend_log(node);
+                self.start(node);
+            }
+            StoreError::Io(_)
+            | StoreError::Damaged { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Rotten(_)
+            | StoreError::Poisoned(_) => {
+                self.violate("recovery", format!("n{} does not start: {why}", node + 1));
+            }
+        }
     }
 
     /// Tells a node's shards what it thinks of the cluster.
@@ -90,6 +122,7 @@ impl World {
 
     /// Ends a node's process at once. What was written stays written.
     pub(crate) fn kill(&mut self, node: usize) {
+        self.close_books(node);
         if !self.nodes[node].end_process() {
             return;
         }
@@ -100,6 +133,23 @@ impl World {
             }
         }
         self.clients_lose(node);
+    }
+
+    /// Whether the process of a node can account for its hints.
+    pub(crate) fn close_books(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        for (index, running) in process.shards.iter().enumerate() {
+            let metrics = running.shard.metrics();
+            let kept = running.shard.store().hints().count() as u64;
+            let gone = metrics.hints_delivered + metrics.hints_superseded;
+            self.counts.books += u64::from(gone > 0);
+            self.counts.superseded += metrics.hints_superseded;
+            if metrics.hints_created != gone + kept || metrics.hints_pending != kept {
+                let what =
+                    format!("n{}/{index} keeps {kept} hints, and says {metrics:?}", node + 1);
+                return self.violate("hint books", what);
+            }
+        }
     }
 
     /// Breaks the lanes between two nodes, and lets both hear of it.
@@ -120,11 +170,12 @@ impl World {
             return;
         }
         let Some(process) = &mut self.nodes[node].process else { return };
-        let waiting: VecDeque<Happening> = process.paused.take().unwrap_or_default();
+        let Some(waiting) = process.paused.take() else { return };
         for happening in waiting {
             self.writes_under_way += u64::from(happening.may_write());
             self.plan_in(Duration::ZERO, happening);
         }
+        self.nodes[node].pauses += 1;
         self.trace.line(self.now, || format!("n{} goes on", node + 1));
     }
 
@@ -228,6 +279,7 @@ impl World {
     pub(crate) fn segment_made(&mut self, node: usize, shard: usize, job: SegmentJob<MemoryMake>) {
         let made = job.run();
         let wait = if made.result.is_ok() { SEGMENT_TAKES } else { SEGMENT_RETRY };
+        self.counts.segments_refused += u64::from(made.result.is_err());
         let Some(process) = &mut self.nodes[node].process else { return };
         let store = process.shards[shard].shard.store_mut();
         let waited_for = store.full(0).is_some();
@@ -263,9 +315,6 @@ impl World {
         upto: Batch,
         handles: &[MemorySync],
     ) {
-        if std::mem::take(&mut self.nodes[node].next_sync_fails) {
-            self.nodes[node].disks[shard].fail_call(1, Fault::Once);
-        }
         let result = handles.iter().try_for_each(SyncHandle::sync);
         let Some(process) = &mut self.nodes[node].process else { return };
         let running = &mut process.shards[shard];
@@ -365,11 +414,25 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return };
         let actor = process.actor;
         let running = &mut process.shards[shard];
-        let created = running.shard.metrics().hints_created;
-        if std::mem::replace(&mut running.hints_noted, created) == created {
+        let metrics = running.shard.metrics();
+        let (created, superseded) = (metrics.hints_created, metrics.hints_superseded);
+        let before = std::mem::replace(&mut running.hints_noted, (created, superseded));
+        if before == (created, superseded) {
             return;
         }
         let store = running.shard.store();
+        let dots = |(_, hint): (_, &HintHead)| {
+            hint.delta.dots().map(|dot| (hint.slot, dot)).collect::<Vec<_>>()
+        };
+        let hinted = store.hints().flat_map(dots).collect();
+        let hinted_before = std::mem::replace(&mut running.hinted, hinted);
+        if superseded > before.1 {
+            // Some of them may have been delivered meanwhile: then owners have them.
+            self.superseded.extend(hinted_before.difference(&running.hinted));
+        }
+        if created == before.0 {
+            return;
+        }
         let own = |hint: &HintHead| hint.delta.dots().any(|dot| dot.actor == actor);
         let hints: Vec<HintHead> =
             store.hints().map(|(_, hint)| hint).filter(|hint| own(hint)).cloned().collect();

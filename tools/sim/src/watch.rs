@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use ringdove::causality::{Delta, Dot, DotSet, Value};
 use ringdove::key::Key;
 use ringdove::ring::Slot;
-use ringdove::wire::{Frame, Message, Reason};
+use ringdove::wire::{Decline, Frame, Message, Reason};
 
 use crate::checkers::Violation;
 use crate::counts::Counts;
@@ -132,13 +132,15 @@ impl Watch {
             }
             Message::Put(put) => counts.forwards += u64::from(put.forwarded),
             Message::Get(get) => counts.forwards += u64::from(get.forwarded),
-            Message::PutReply(_)
+            Message::Declined(Decline::Full) => counts.full_refusals += 1,
+            Message::Declined(Decline::Damaged) => counts.unreadable += 1,
+            Message::Declined(_)
+            | Message::PutReply(_)
             | Message::GetReply(_)
             | Message::Failure(_)
             | Message::Question(_)
             | Message::Answer(_)
             | Message::Stored
-            | Message::Declined(_)
             | Message::Fetch(_)
             | Message::Fetched(_)
             | Message::Summary(_)

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringdove::causality::Dot;
 use ringdove::ring::{MemberNumber, Ring, Slot};
 use ringdove::shard::{Effect, Event};
-use ringdove::storage::MemoryDisk;
+use ringdove::storage::{DiskCall, MemoryDisk};
 use ringdove::wire::{Frame, Message};
 
 use crate::Options;
@@ -23,6 +24,7 @@ use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::happening::{Agenda, Happening};
 use crate::history::{History, OpId, Outcome};
+use crate::idle::Idle;
 use crate::mix::{Mix, Weather};
 use crate::network::Network;
 use crate::node::{Node, place};
@@ -71,10 +73,14 @@ pub(crate) struct World {
     pub(crate) violations: Vec<Violation>,
     /// Frames planned to arrive that may change something.
     pub(crate) writes_under_way: u64,
+    /// Dots that were in hints which gave way to later ones, and so may never reach an owner.
+    pub(crate) superseded: BTreeSet<(Slot, Dot)>,
     /// When disks went back in time without anything noticing.
     pub(crate) silent_restores: Vec<Duration>,
     /// Whether the faults are over.
     pub(crate) healed: bool,
+    /// What is overheard of a cluster that has nothing to do.
+    pub(crate) idle: Option<Idle>,
     pub(crate) fault_dice: Dice,
     pub(crate) life_dice: Dice,
     pub(crate) disk_dice: Dice,
@@ -101,8 +107,10 @@ impl World {
             trace: Trace::new(options.trace),
             violations: Vec::new(),
             writes_under_way: 0,
+            superseded: BTreeSet::new(),
             silent_restores: Vec::new(),
             healed: false,
+            idle: None,
             fault_dice: Dice::new(seed, "faults"),
             life_dice: Dice::new(seed, "lives"),
             disk_dice: Dice::new(seed, "disks"),
@@ -124,12 +132,19 @@ impl World {
         let healed_at = self.now;
         self.settle();
         let quiet_after = self.now - healed_at;
-        if self.violations.is_empty() && self.watch.violations.is_empty() {
+        if self.goes_on() {
             self.violations = unequal(&self.history, &self.dumps());
         }
-        let final_reads =
-            if self.violations.is_empty() { self.read_everything() } else { Vec::new() };
+        if self.goes_on() {
+            self.rest();
+        }
+        let final_reads = if self.goes_on() { self.read_everything() } else { Vec::new() };
+        (0..self.nodes.len()).for_each(|node| self.close_books(node));
         self.judge(&final_reads);
+        for disk in self.nodes.iter().flat_map(|node| &node.disks) {
+            self.counts.failed_appends += disk.failed_calls(DiskCall::Write);
+            self.counts.failed_reads += disk.failed_calls(DiskCall::Read);
+        }
         Report {
             violations: self.violations,
             counts: self.counts,
@@ -158,8 +173,8 @@ impl World {
     }
 
     /// Lets things happen until `done`, or until that time.
-    fn run_until(&mut self, until: Duration, done: impl Fn(&World) -> bool) {
-        while self.violations.is_empty() && self.watch.violations.is_empty() && !done(self) {
+    pub(crate) fn run_until(&mut self, until: Duration, done: impl Fn(&World) -> bool) {
+        while self.goes_on() && !done(self) {
             match self.agenda.next_at() {
                 Some(at) if at <= until => {}
                 Some(_) | None => {
@@ -179,6 +194,11 @@ impl World {
         }
     }
 
+    /// Whether no promise was broken so far.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.violations.is_empty() && self.watch.violations.is_empty()
+    }
+
     pub(crate) fn violate(&mut self, checker: &'static str, what: String) {
         self.violations.push(Violation::new(checker, what));
     }
@@ -186,8 +206,7 @@ impl World {
     fn settle(&mut self) {
         let deadline = self.now + QUIET_WITHIN;
         let mut why = String::new();
-        while self.now < deadline && self.violations.is_empty() && self.watch.violations.is_empty()
-        {
+        while self.now < deadline && self.goes_on() {
             let until = self.now + QUIET_EVERY;
             self.run_until(until, |_| false);
             match self.restlessness() {
@@ -195,7 +214,7 @@ impl World {
                 Some(reason) => why = reason,
             }
         }
-        if self.violations.is_empty() && self.watch.violations.is_empty() {
+        if self.goes_on() {
             self.violate("convergence", format!("not quiet after {QUIET_WITHIN:?}: {why}"));
         }
     }
@@ -281,7 +300,9 @@ impl World {
             present,
             graphs: (0..keys).map(|key| Graph::of(&self.history, key)).collect(),
             final_reads,
+            superseded: &self.superseded,
             silent_restores: &self.silent_restores,
+            actors: self.nodes.iter().flat_map(|node| &node.process).map(|one| one.actor).collect(),
             row: usize::from(self.mix.copies).min(self.nodes.len()),
         };
         let found = judge(&evidence, &mut self.counts);
@@ -311,6 +332,11 @@ impl World {
                 let dots: Vec<_> = entry.iter().flat_map(|entry| entry.dots()).collect();
                 if !dots.is_empty() {
                     dump.entries.insert(index, dots);
+                }
+                if let Some(left) = entry.map(|entry| entry.residual().clone())
+                    && !left.is_empty()
+                {
+                    dump.residuals.insert(index, left);
                 }
             }
             dump.hints = process.shards.iter().map(|run| run.shard.store().hints().count()).sum();
@@ -344,6 +370,7 @@ impl World {
             Happening::Request { node, origin, frame, .. } => {
                 let shard = frame.slot.shard(self.mix.shards[node]);
                 self.trace.line(self.now, || format!("client → n{} {}", node + 1, brief(&frame)));
+                self.note_floor(node, &frame);
                 self.step(node, usize::from(shard), Event::Client(origin, *frame));
             }
             Happening::Reply { op, request, frame } => self.hear(op, request, *frame),
@@ -366,6 +393,8 @@ impl World {
             Happening::Fault => self.fault(),
             Happening::Resume { node, start } => self.resume(node, start),
             Happening::Recover { node } => self.nodes[node].slowdown = 1,
+            Happening::Flap { a, b, left } => self.flap(a, b, left),
+            Happening::Room { node } => self.make_room(node),
         }
     }
 
@@ -411,6 +440,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: usize, frame: Frame) {
         self.watch.frame(&mut self.history, &mut self.counts, &frame);
+        self.overhear(from, to, &frame);
         if from == to || to >= self.nodes.len() {
             self.violate(
                 "effects",
@@ -446,6 +476,7 @@ impl World {
         if matches!(frame.message, Message::Put(_) | Message::Get(_) | Message::Store(_)) {
             self.violate("effects", format!("n{} replies with {}", node + 1, brief(&frame)));
         }
+        self.check_not_yet(node, origin, &frame);
         self.deliver_reply(origin, frame);
     }
 
@@ -458,13 +489,13 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].slander.clear();
             self.nodes[node].slowdown = 1;
-            self.nodes[node].next_sync_fails = false;
+            self.nodes[node].full = false;
             self.nodes[node].disks.iter().for_each(MemoryDisk::heal);
             let start = self.nodes[node].process.as_ref().map(|process| process.start);
             if let Some(start) = start {
                 self.resume(node, start);
             }
-            if self.mix.restart_all || self.is_poisoned(node) {
+            if self.mix.restart_all || self.is_poisoned(node) || self.nodes[node].rotten {
                 self.kill(node);
             }
             if self.nodes[node].process.is_none() {

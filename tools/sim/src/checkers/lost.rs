@@ -38,10 +38,11 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use bytes::Bytes;
-    use ringdove::causality::{Actor, Dot};
+    use ringdove::causality::{Actor, Dot, DotSet};
     use ringdove::key::Key;
     use ringdove::ring::Token;
     use ringdove::wire::{Level, Source};
@@ -53,6 +54,8 @@ pub(super) mod tests {
     /// A history written by hand, on one key.
     pub(in crate::checkers) struct Story {
         pub(in crate::checkers) history: History,
+        dump: Dump,
+        actors: BTreeSet<Actor>,
     }
 
     pub(in crate::checkers) fn op(kind: Kind, seen: &[OpId]) -> Op {
@@ -91,7 +94,18 @@ pub(super) mod tests {
             let key = Key::new("default", b"k").expect("a key");
             let token = Token::of(&key);
             let place = KeyPlace { name: "k".into(), token, slot: token.slot(), key };
-            Story { history: History { keys: vec![place], ops: Vec::new() } }
+            let history = History { keys: vec![place], ops: Vec::new() };
+            Story { history, dump: Dump::default(), actors: BTreeSet::new() }
+        }
+
+        /// A context is left at the key in the end.
+        pub(in crate::checkers) fn leave(&mut self, residual: DotSet) {
+            self.dump.residuals.insert(0, residual);
+        }
+
+        /// Somebody writes in the end.
+        pub(in crate::checkers) fn writes_on(&mut self, actor: Actor) {
+            self.actors.insert(actor);
         }
 
         /// Adds an operation that takes a second; returns its name.
@@ -108,9 +122,11 @@ pub(super) mod tests {
         pub(in crate::checkers) fn objections(&self, present: &[OpId]) -> Vec<&'static str> {
             let evidence = Evidence {
                 history: &self.history,
-                dumps: &[Dump::default()],
+                dumps: std::slice::from_ref(&self.dump),
+                actors: self.actors.clone(),
                 present: vec![present.iter().copied().collect()],
                 graphs: vec![Graph::of(&self.history, 0)],
+                superseded: &BTreeSet::new(),
                 silent_restores: &[],
                 final_reads: &[],
                 row: 3,

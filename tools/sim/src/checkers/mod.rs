@@ -9,7 +9,12 @@
 //! | [`convergence`] | owners end equal, nobody else keeps anything, every node reads the same |
 //! | [`antichain`] | values shown beside each other are concurrent |
 //! | [`regular`] | a read whose quorum meets a write's shows it, or what replaced it |
+//! | [`session`] | a read with a floor shows what the floor covers, or what replaced it |
+//! | [`residue`] | a deleted key leaves nothing |
 //! | `watch` | a dot names one event |
+//! | `idle` | equal copies become tidy, and then silent |
+//! | `floors`, `clients` | "not yet" is true, and every read ends |
+//! | `process` | every hint is accounted for |
 //!
 //! Invariant: a checker knows the clients' history and the final state, not the rules that are meant
 //! to bring it about, so that a wrong rule cannot excuse itself.
@@ -21,13 +26,15 @@ mod graph;
 mod lost;
 mod phantom;
 mod regular;
+mod residue;
 mod resurrection;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use ringdove::causality::{Dot, DotSet};
+use ringdove::causality::{Actor, Dot, DotSet};
 use ringdove::ring::Slot;
 
 pub(crate) use convergence::{difference, unequal};
@@ -70,6 +77,8 @@ pub(crate) struct Dump {
     pub(crate) clocks: BTreeMap<Slot, DotSet>,
     /// The live dots of each key that has any, by its place in the history.
     pub(crate) entries: BTreeMap<usize, Vec<Dot>>,
+    /// The residual context of each key that has one.
+    pub(crate) residuals: BTreeMap<usize, DotSet>,
     /// Hints not delivered yet.
     pub(crate) hints: usize,
 }
@@ -86,8 +95,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) graphs: Vec<Graph>,
     /// The reads at all owners, from every node, after everything was healed.
     pub(crate) final_reads: &'a [OpId],
+    /// Dots of hints that gave way to later ones.
+    pub(crate) superseded: &'a BTreeSet<(Slot, Dot)>,
     /// When disks went back in time without anything noticing.
     pub(crate) silent_restores: &'a [Duration],
+    /// Who writes in the end.
+    pub(crate) actors: BTreeSet<Actor>,
     /// How many owners a slot has.
     pub(crate) row: usize,
 }
@@ -101,5 +114,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
     found.extend(convergence::check(evidence));
     found.extend(antichain::check(evidence));
     found.extend(regular::check(evidence, counts));
+    found.extend(session::check(evidence, counts));
+    found.extend(residue::check(evidence, counts));
     found
 }
