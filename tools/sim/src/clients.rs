@@ -137,6 +137,11 @@ impl Clients {
         self.floors.get(&op)
     }
 
+    /// Whether a write counts owners only. `None` for a read.
+    pub(crate) fn strict(&self, op: OpId) -> Option<bool> {
+        self.sent.get(&op).map(|sent| sent.strict)
+    }
+
     /// A token for this key: mostly the session's last, sometimes an older or somebody else's.
     fn choose_token(&mut self, session: usize, key: usize) -> Option<Token> {
         let whose = if self.dice.chance(self.workload.borrowed) {

@@ -19,6 +19,7 @@ mod counts;
 mod detector;
 mod dice;
 mod disks;
+mod export;
 mod faults;
 mod floors;
 mod happening;
@@ -54,6 +55,8 @@ pub struct Options {
     pub profile: Profile,
     /// Whether the trace is kept.
     pub trace: bool,
+    /// Whether the history is kept, as JSON lines.
+    pub export: bool,
     /// The rule that is switched off, if one is.
     pub broken: Option<Rule>,
 }

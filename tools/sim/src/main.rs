@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -44,6 +45,10 @@ enum Command {
         /// The profile, as in the run.
         #[arg(long, value_enum, default_value_t)]
         profile: Profile,
+        /// Write what the clients did and were told to this file, a JSON object per line, instead of
+        /// printing the trace.
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
     },
     /// Switch off each rule in turn and see which checker notices, and at which seed.
     #[cfg(feature = "canaries")]
@@ -67,9 +72,11 @@ fn main() -> ExitCode {
             let nodes = nodes.map(|nodes| nodes as usize);
             run_batch(seeds, Options { nodes, profile, ..Options::default() }, failures)
         }
-        Command::Replay { seed, nodes, profile } => {
+        Command::Replay { seed, nodes, profile, export } => {
             let nodes = nodes.map(|nodes| nodes as usize);
-            replay(seed, Options { nodes, profile, trace: true, ..Options::default() })
+            let (trace, exported) = (export.is_none(), export.is_some());
+            let options = Options { nodes, profile, trace, export: exported, broken: None };
+            replay(seed, options, export.as_deref())
         }
         #[cfg(feature = "canaries")]
         Command::Canaries { seeds } => ringdove_sim::canaries::table(seeds),
@@ -100,8 +107,14 @@ fn run_batch(seeds: Range<u64>, options: Options, failures: usize) -> bool {
     batch.failed.is_empty()
 }
 
-fn replay(seed: u64, options: Options) -> bool {
+fn replay(seed: u64, options: Options, export: Option<&Path>) -> bool {
     let report = run(seed, options);
+    if let Some(file) = export
+        && let Err(why) = std::fs::write(file, &report.history)
+    {
+        eprintln!("the history was not written to {}: {why}", file.display());
+        return false;
+    }
     // A reader that went away (`| head`) is no failure of the run.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(report.trace.as_bytes());

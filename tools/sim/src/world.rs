@@ -51,6 +51,8 @@ pub struct Report {
     pub counts: Counts,
     /// The trace, if it was asked for.
     pub trace: String,
+    /// The history as JSON lines, if it was asked for.
+    pub history: String,
     /// Virtual time that passed.
     pub virtual_time: Duration,
     /// Virtual time from healing to quiet.
@@ -87,6 +89,8 @@ pub(crate) struct World {
     pub(crate) detector_dice: Dice,
     effects: Vec<Effect>,
     steps: u64,
+    /// The seed, if the history is to be exported.
+    exported: Option<u64>,
 }
 
 impl World {
@@ -117,6 +121,7 @@ impl World {
             detector_dice: Dice::new(seed, "detectors"),
             effects: Vec::new(),
             steps: 0,
+            exported: options.export.then_some(seed),
             ring,
             mix,
         };
@@ -146,6 +151,7 @@ impl World {
             self.counts.failed_reads += disk.failed_calls(DiskCall::Read);
         }
         Report {
+            history: self.exported.map(|seed| self.export(seed)).unwrap_or_default(),
             violations: self.violations,
             counts: self.counts,
             virtual_time: self.now,
