@@ -154,7 +154,7 @@ impl Reading {
             }
         };
         let head = &bytes[..bytes.len().min(batch::HEADER_BYTES)];
-        if offset == 0 && head.iter().any(|byte| *byte != 0) && !head.starts_with(&batch::MAGIC) {
+        if offset == 0 && !head.starts_with(&batch::MAGIC) && !is_torn_magic(head) {
             return Err(StoreError::Foreign {
                 file: file.to_owned(),
                 offset: 0,
@@ -336,6 +336,12 @@ fn mend<D: Disk>(disk: &mut D, segments: &Segments, reading: &Reading) -> Result
         disk.sync_handle(name)?.sync()?;
     }
     Ok(())
+}
+
+/// Whether a segment begins with zeros, or with so little of a batch that not even its first word is whole.
+fn is_torn_magic(head: &[u8]) -> bool {
+    let written = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    batch::MAGIC.starts_with(&head[..written])
 }
 
 fn damaged(file: &str, offset: usize, why: String) -> StoreError {

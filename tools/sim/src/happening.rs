@@ -135,10 +135,28 @@ impl Agenda {
         self.heap.peek().map(|planned| planned.at)
     }
 
-    /// When the last frame arrives that is on its way.
-    pub(crate) fn last_arrival(&self) -> Option<Duration> {
-        let frames = |planned: &&Planned| matches!(planned.happening, Happening::Arrive { .. });
-        self.heap.iter().filter(frames).map(|planned| planned.at).max()
+    /// When the last of the frames and disk calls is done that are under way now.
+    pub(crate) fn last_under_way(&self) -> Option<Duration> {
+        let under_way = |planned: &&Planned| match planned.happening {
+            Happening::Arrive { .. }
+            | Happening::Request { .. }
+            | Happening::Flush { .. }
+            | Happening::Synced { .. }
+            | Happening::Read { .. }
+            | Happening::Segment { .. } => true,
+            Happening::Reply { .. }
+            | Happening::GiveUp { .. }
+            | Happening::Act { .. }
+            | Happening::Tick { .. }
+            | Happening::Detect { .. }
+            | Happening::LaneLost { .. }
+            | Happening::Fault
+            | Happening::Resume { .. }
+            | Happening::Recover { .. }
+            | Happening::Flap { .. }
+            | Happening::Room { .. } => false,
+        };
+        self.heap.iter().filter(under_way).map(|planned| planned.at).max()
     }
 
     /// The next thing, with its time.

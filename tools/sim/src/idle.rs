@@ -52,8 +52,8 @@ impl World {
     }
 
     fn tidy(&mut self) {
-        // What was on its way when everything was healed may still be answered.
-        let stragglers = self.agenda.last_arrival().unwrap_or_default();
+        // What was under way when everything was healed may still be answered.
+        let stragglers = self.agenda.last_under_way().unwrap_or_default();
         let deadline = self.now.max(stragglers) + TIDY_WITHIN;
         while self.goes_on() {
             self.run_until(self.now + TIDY_EVERY, |_| false);
