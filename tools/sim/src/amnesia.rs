@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use ringdove::causality::Dot;
 use ringdove::ring::Slot;
-use ringdove::storage::{Options, Store};
+use ringdove::storage::{MemoryDisk, Options, Store, StoreError, salvage};
 
 use crate::node::Original;
 use crate::world::World;
@@ -17,6 +17,8 @@ use crate::world::World;
 const COPIES_KEPT: usize = 4;
 /// How often a restore is from nothing at all.
 const WIPED: f64 = 0.25;
+/// How often a damaged log is salvaged.
+const SALVAGED: f64 = 0.7;
 /// How often a restore that nothing notices is told to the node.
 const TOLD: f64 = 0.8;
 
@@ -44,14 +46,41 @@ impl World {
         self.went_back(node, noticed);
     }
 
-    /// What is done about a log that does not open for damage. For now as with a disk that is gone: the
-    /// latest copy takes its place, or nothing does. (Here `Store::salvage` is to go.)
-    pub(crate) fn mend_log(&mut self, node: usize) {
+    /// What is done about logs that do not open for damage: mostly what is whole of them is salvaged. Else
+    /// the latest copy takes the place of all, or nothing does, and the operator says so.
+    pub(crate) fn mend_logs(&mut self, node: usize) {
         self.counts.damaged_logs += 1;
-        let whole = self.nodes[node].copies.iter().rposition(|copy| !copy.rotten);
-        self.put_back(node, whole);
-        self.nodes[node].restored = true;
+        let salvaged = self.fault_dice.chance(SALVAGED) && self.salvage(node);
+        if salvaged {
+            self.counts.salvages += 1;
+        } else {
+            let whole = self.nodes[node].copies.iter().rposition(|copy| !copy.rotten);
+            self.put_back(node, whole);
+            self.nodes[node].restored = true;
+        }
         self.excuse();
+    }
+
+    /// Puts what is whole of each damaged log in its place. Whether that could be done for all.
+    fn salvage(&mut self, node: usize) -> bool {
+        let options = Options { segment_bytes: self.mix.disks.segment_bytes, last_life: None };
+        for disk in &self.nodes[node].disks {
+            match Store::open(disk.copy(0), options) {
+                Ok(_) => continue,
+                Err(StoreError::Damaged { .. }) => {}
+                // The beginning of a segment is rotten: it might be of a later release.
+                Err(_) => return false,
+            }
+            let spare = MemoryDisk::new(0);
+            match salvage(&mut disk.copy(0), spare.clone(), options) {
+                Ok(saved) => {
+                    self.trace.line(self.now, || format!("n{} is salvaged: {saved}", node + 1));
+                    disk.restore(&spare);
+                }
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     fn put_back(&mut self, node: usize, chosen: Option<usize>) {

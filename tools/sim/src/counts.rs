@@ -110,7 +110,9 @@ counts! {
     /// Answers that said a value could not be read.
     unreadable "values said to be unreadable",
     /// Logs that did not open for damage.
-    damaged_logs "logs found damaged",
+    damaged_logs "nodes with damaged logs",
+    /// Of these, those whose logs were salvaged.
+    salvages "of these salvaged",
     /// Starts that failed because a disk did.
     failed_starts "starts that a disk failed",
     /// Copies of a running node's directory that were refused.

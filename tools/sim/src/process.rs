@@ -96,7 +96,7 @@ impl World {
                 self.counts.failed_starts += 1;
             }
             StoreError::Damaged { .. } | StoreError::Foreign { .. } if self.nodes[node].rotten => {
-                self.mend_log(node);
+                self.mend_logs(node);
                 self.start(node);
             }
             StoreError::Io(_)
