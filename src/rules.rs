@@ -63,8 +63,8 @@ pub enum Rule {
     DamagedClock,
     /// Nor may it just forget the clock: what each key had seen joins its residual context.
     SalvageSeen,
-    /// What was deleted and only a damaged log could tell is deleted once more, under a new dot.
-    DeleteAgain,
+    /// What only a damaged log could tell that keys had seen is told once more, under a new dot.
+    TellAgain,
     /// A delta with a dot of an actor that is about to be listed as dead, or is, is not taken in.
     LifeFence,
     /// An actor is listed as dead only when no member holds a hint with a dot of it.
@@ -117,7 +117,7 @@ impl Rule {
         Rule::RecoverFirst,
         Rule::DamagedClock,
         Rule::SalvageSeen,
-        Rule::DeleteAgain,
+        Rule::TellAgain,
         Rule::LifeFence,
         Rule::NoHintsListed,
         Rule::CloseCovered,

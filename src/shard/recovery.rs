@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use crate::causality::Delta;
+use crate::causality::DotSet;
 use crate::ring::{MemberNumber, Slot, View};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
@@ -59,7 +59,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.recovery.begun = true;
-        self.delete_again(&view);
+        self.tell_again(&view);
         let shared = |slot: &Slot| view.owns(*slot) && view.ring.row(*slot).len() > 1;
         let slots = Slot::all().filter(|slot| self.mine(*slot) && shared(slot));
         self.recovery.slots = slots.map(|slot| (slot, BTreeMap::new())).collect();
@@ -75,22 +75,22 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Deletes once more what has no value here but a residual context. What the clock does not know of it
-    /// may be known to no clock at all any more, after a damaged log was salvaged; and equal clocks
-    /// are not compared further.
-    fn delete_again(&mut self, view: &View) {
+    /// Tells the other owners once more what keys had seen that the clock does not know of. After a damaged
+    /// log was salvaged no clock may know the dots that once told it, and equal clocks are not compared
+    /// further. A new dot that only the mark names makes every owner ask for the full list of the slot.
+    fn tell_again(&mut self, view: &View) {
         let owned = |slot: &Slot| self.mine(*slot) && view.owns(*slot);
-        let mut emptied = Vec::new();
-        for slot in self.store.occupied().filter(owned) {
-            for ((_, key), entry) in self.store.walk(slot, None) {
-                if entry.values().is_empty() && holds(Rule::DeleteAgain) {
-                    emptied.push((slot, key, entry.residual().clone()));
-                }
-            }
-        }
-        for (slot, key, context) in emptied {
-            let dot = self.mint(slot);
-            self.apply(slot, &key, Delta::delete(dot, context));
+        let unknown = |slot: &Slot| {
+            let clock = self.store.clock(*slot);
+            let mut entries = self.store.walk(*slot, None);
+            entries.any(|(_, entry)| !entry.residual().is_within(clock))
+        };
+        let slots: Vec<Slot> = self.store.occupied().filter(owned).filter(unknown).collect();
+        for slot in slots.into_iter().filter(|_| holds(Rule::TellAgain)) {
+            let dot = DotSet::of(self.mint(slot));
+            self.store.stage_clock(slot, &dot);
+            self.store.stage_mark(slot, &dot);
+            self.staged();
         }
     }
 

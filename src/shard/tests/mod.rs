@@ -28,7 +28,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 24] = [
+const GUARDED: [(Rule, &str); 25] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -45,7 +45,8 @@ const GUARDED: [(Rule, &str); 24] = [
     (Rule::InheritMark, "who_was_sent_all_takes_over_the_mark"),
     (Rule::DamagedClock, "a_damaged_log_claims_nothing_that_it_lost"),
     (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
-    (Rule::DeleteAgain, "a_delete_that_only_a_damaged_log_told_is_told_again"),
+    (Rule::TellAgain, "a_delete_that_only_a_damaged_log_told_is_told_again"),
+    (Rule::TellAgain, "a_delete_beside_a_value_is_told_again_too"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
     (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
     (Rule::LifeFence, "a_late_delta_of_a_dead_actor_is_not_taken"),

@@ -98,11 +98,20 @@ impl World {
 
     /// A node's disks hold less than they did. If nothing notices, most operators say what they did.
     fn went_back(&mut self, node: usize, noticed: bool) {
+        self.nodes[node].page_knows = noticed;
         self.nodes[node].restored = !noticed && self.fault_dice.chance(TOLD);
         if !noticed && !self.nodes[node].restored {
             self.unnoticed();
         }
         self.excuse();
+    }
+
+    /// A node's page is gone, and with it what it alone knew.
+    pub(crate) fn lose_page(&mut self, node: usize) {
+        self.nodes[node].page = None;
+        if std::mem::take(&mut self.nodes[node].page_knows) {
+            self.went_back(node, false);
+        }
     }
 
     /// Disks hold less than they did, and nobody knows.
@@ -128,9 +137,10 @@ impl World {
             self.counts.clones_refused += u64::from(self.nodes[node].process.is_some());
             self.kill(node);
             self.trace.line(self.now, || format!("a copy of n{} runs elsewhere", node + 1));
-            let node = &mut self.nodes[node];
-            node.original = Some(Original { copy: node.copy(0), page: node.page.take() });
+            let (copy, page) = (self.nodes[node].copy(0), self.nodes[node].page.take());
+            self.nodes[node].original = Some(Original { copy, page });
             self.counts.clones += 1;
+            self.lose_page(node);
         }
         self.start(node);
     }

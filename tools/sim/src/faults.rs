@@ -164,7 +164,7 @@ impl World {
         for disk in &self.nodes[node].disks {
             disk.power_loss();
         }
-        self.nodes[node].page = None;
+        self.lose_page(node);
     }
 
     fn restart_one(&mut self) {

@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) last_life: Option<u64>,
     /// What lies in memory of the last process, as long as there is power.
     pub(crate) page: Option<Written>,
+    /// Whether its disks went back in time since it ran, and only its page knows.
+    pub(crate) page_knows: bool,
     /// Whether its operator is going to say that its disks went back in time.
     pub(crate) restored: bool,
     /// Old copies of its disks.
@@ -137,6 +139,7 @@ impl Node {
             pauses: 0,
             last_life: None,
             page: None,
+            page_knows: false,
             restored: false,
             copies: Vec::new(),
             original: None,
@@ -198,6 +201,7 @@ impl Node {
             stores.iter_mut().try_for_each(Store::begin_recovering)?;
         }
         self.restored = false;
+        self.page_knows = false;
         let ends: Vec<LogEnd> = ends(&stores);
         let life = Life::after(self.last_life, self.page.as_ref(), &ends, || start.drawn);
         self.last_life = Some(life.life());
