@@ -359,11 +359,16 @@ impl Cluster {
     fn sync(&mut self, node: u16, index: u16) -> bool {
         let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
         let mut upto: Option<Batch> = None;
+        let mut failed = None;
         for job in place.jobs.drain(..) {
-            for handle in &job.handles {
-                handle.sync().expect("no fault was asked for");
+            match job.handles.iter().try_for_each(SyncHandle::sync) {
+                Ok(()) => upto = upto.max(Some(job.upto)),
+                Err(error) => failed = Some(error.to_string()),
             }
-            upto = upto.max(Some(job.upto));
+        }
+        if let Some(why) = failed {
+            self.step(node, index, Event::SyncFailed(why));
+            return true;
         }
         let Some(upto) = upto else { return false };
         place.synced = place.disk.copy(0);
@@ -479,6 +484,27 @@ impl Cluster {
                     store.begin_recovering().expect("room");
                 }
                 place.synced = place.disk.copy(0);
+            }
+        }
+        self.start(node);
+    }
+
+    /// A node's only disk.
+    pub(in crate::shard) fn disk(&self, node: u16) -> &MemoryDisk {
+        &self.places[&(node, 0)].disk
+    }
+
+    /// A node's process is killed, or its power fails; its disk is well again, and it starts in a new life.
+    pub(in crate::shard) fn strike(&mut self, node: u16, power: bool) {
+        for ((at, _), place) in &mut self.places {
+            if *at == node {
+                place.shard = None;
+                place.disk.heal();
+                if power {
+                    place.disk.power_loss();
+                } else {
+                    place.disk.kill();
+                }
             }
         }
         self.start(node);
