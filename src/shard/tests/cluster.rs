@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+
+use super::differential::{Fell, Heard, Watch};
 use super::trace;
 use crate::causality::{Actor, Dead, Dot, DotSet, Entry, Secret, Value};
 use crate::key::Key;
@@ -82,6 +86,8 @@ pub(in crate::shard) struct Cluster {
     pub(in crate::shard) trace: Vec<String>,
     /// Bytes of slot sync that were sent.
     pub(in crate::shard) sync_bytes: u64,
+    /// Who follows every step with a reference.
+    watch: Option<Box<Watch>>,
 }
 
 impl Cluster {
@@ -127,6 +133,7 @@ impl Cluster {
             replies: Vec::new(),
             trace: Vec::new(),
             sync_bytes: 0,
+            watch: None,
             plan,
         };
         for node in cluster.nodes() {
@@ -226,7 +233,10 @@ impl Cluster {
             let options = Options { segment_bytes: SEGMENT_BYTES, last_life: None };
             let (store, _) = Store::open(place.disk.clone(), options).expect("a sound disk");
             place.jobs.clear();
-            place.shard = Some(Shard::new(store, config));
+            let shard = place.shard.insert(Shard::new(store, config));
+            if let Some(watch) = &mut self.watch {
+                watch.started((node, index), life, shard);
+            }
         }
         self.tell_views();
     }
@@ -259,12 +269,20 @@ impl Cluster {
         let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
         let Some(shard) = &mut place.shard else { return };
         let mut effects = Vec::new();
+        let heard = self.watch.as_ref().map(|_| Heard::of(&event));
         shard.step(now, event, &mut effects);
+        let mut flushed = None;
         match shard.flush() {
-            Ok(job) => place.jobs.extend(job),
+            Ok(job) => {
+                flushed = job.as_ref().map(|job| job.upto);
+                place.jobs.extend(job);
+            }
             Err(error) => {
                 shard.step(now, Event::SyncFailed(error.to_string()), &mut effects);
             }
+        }
+        if let (Some(watch), Some(heard)) = (&mut self.watch, heard) {
+            watch.stepped((node, index), self.now, heard, &effects, flushed, shard);
         }
         for effect in effects {
             match effect {
@@ -435,8 +453,38 @@ impl Cluster {
         self.tell_views();
     }
 
+    /// From now on every step is followed with a reference, for these keys.
+    pub(in crate::shard) fn watch(&mut self, keys: &[Key]) {
+        let shards = self.nodes().map(|node| (node, self.shards(node))).collect();
+        let (row, config) = (self.plan.row.clone(), self.plan.config.clone());
+        let mut watch = Watch::new(self.ring.clone(), config, row, shards, keys);
+        for ((node, index), place) in &self.places {
+            let shard = place.shard.as_ref().expect("the node runs");
+            watch.started((*node, *index), self.lives[node], shard);
+        }
+        self.watch = Some(Box::new(watch));
+        self.tell_views();
+    }
+
+    /// The reference that follows.
+    pub(in crate::shard) fn watched(&self) -> &Watch {
+        self.watch.as_ref().expect("it is watched")
+    }
+
+    fn fell(&mut self, node: u16, how: Fell) {
+        if let Some(watch) = &mut self.watch {
+            watch.fell(node, how);
+        }
+    }
+
+    /// Puts the messages under way into any order.
+    pub(in crate::shard) fn shuffle(&mut self, rng: &mut ChaCha8Rng) {
+        self.net.make_contiguous().shuffle(rng);
+    }
+
     /// The node stops. All others notice.
     pub(in crate::shard) fn stop(&mut self, node: u16) {
+        self.fell(node, Fell::Stopped);
         for ((at, _), place) in &mut self.places {
             if *at == node {
                 place.shard = None;
@@ -452,6 +500,7 @@ impl Cluster {
     /// The power of a node fails: everything that no sync has covered is lost. It starts again at
     /// once, in a new life, before anybody notices.
     pub(in crate::shard) fn crash(&mut self, node: u16) {
+        self.fell(node, Fell::Crashed);
         for ((at, _), place) in &mut self.places {
             if *at == node {
                 place.shard = None;
@@ -468,11 +517,15 @@ impl Cluster {
                 place.saved.insert(name.to_owned(), place.synced.copy(0));
             }
         }
+        if let Some(watch) = &mut self.watch {
+            watch.saved(node);
+        }
     }
 
     /// The node's disks are lost, and the copy takes their place. It starts in a new life. When it is
     /// noticed, the store says that data are missing.
     pub(in crate::shard) fn restore(&mut self, node: u16, name: &str, noticed: bool) {
+        self.fell(node, Fell::Restored);
         for ((at, _), place) in &mut self.places {
             if *at == node {
                 place.shard = None;

@@ -6,6 +6,7 @@
 mod chaos;
 mod cluster;
 mod cost;
+mod differential;
 mod failures;
 mod limits;
 mod story;
