@@ -86,15 +86,6 @@ impl GetRequest {
     }
 }
 
-/// A read at level one that is answered from hints.
-#[derive(Debug)]
-pub(super) struct FromHints {
-    asker: Asker,
-    token: Token,
-    key: Key,
-    context: DotSet,
-}
-
 /// What a member is told of a key, once the values are loaded.
 #[derive(Debug)]
 pub(super) struct Fetching {
@@ -156,7 +147,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// The dots that a read's floor covers.
-    fn floor_of(&self, get: &Get) -> Result<DotSet, Failure> {
+    pub(super) fn floor_of(&self, get: &Get) -> Result<DotSet, Failure> {
         let view = self.view.as_ref().expect("admitted only with a ring");
         match &get.floor {
             floor if floor.is_empty() => Ok(DotSet::EMPTY),
@@ -529,57 +520,15 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn seal(&self, key: &Key, context: &DotSet) -> bytes::Bytes {
+    pub(super) fn seal(&self, key: &Key, context: &DotSet) -> bytes::Bytes {
         let view = self.view.as_ref().expect("admitted only with a ring");
         seal_context(&view.ring.secret, key, context).into()
-    }
-
-    /// A read at level one when no owner can be reached.
-    pub(super) fn get_from_hints(&mut self, asker: Asker, get: Get) {
-        let token = Token::of(&get.key);
-        let hinted = self.hinted(&get.key);
-        let within = self.floor_of(&get).is_ok_and(|floor| floor.is_within(&hinted.context));
-        if !within && holds(Rule::Floor) {
-            let message = "no owner of the key can be reached, and what this node keeps for them does \
-                           not cover the floor; a read changes nothing; try again, or another node";
-            return self.refuse(asker, token, FailureCode::NotYet, message);
-        }
-        let from_hints = FromHints { asker, token, key: get.key, context: hinted.context };
-        self.metrics.gets += 1;
-        self.load(hinted.values, Then::FromHints(from_hints));
-    }
-
-    pub(super) fn reply_from_hints(&mut self, read: FromHints, values: Values, whole: bool) {
-        let FromHints { asker, token, key, context } = read;
-        if !whole {
-            let message = "a hint for the key cannot be read from this node's disk";
-            return self.refuse(asker, token, FailureCode::Damaged, message);
-        }
-        let mut room = self.config.frame_values_max;
-        let total = values.len();
-        let fits = values.into_iter().enumerate().take_while(|(index, (_, value))| {
-            let fits = *index == 0 || value.bytes.len() as u64 <= room;
-            room = room.saturating_sub(value.bytes.len() as u64);
-            fits
-        });
-        let values: Vec<(Dot, Value)> = fits.map(|(_, value)| value).collect();
-        let omitted = total - values.len();
-        let context = if omitted == 0 { context } else { written_with(&values) };
-        let reply = GetReply {
-            values: one_per_operation(values),
-            omitted: u16::try_from(omitted).unwrap_or(u16::MAX),
-            context: self.seal(&key, &context),
-            answered: 0,
-            needed: 1,
-            source: Source::Hints,
-        };
-        self.reply(asker, token, Message::GetReply(reply));
     }
 }
 
 /// What covers these values and what they had replaced, and nothing else: for each what its own
 /// writer was told, see `Rule::PutContext`.
-fn written_with(values: &[(Dot, Value)]) -> DotSet {
+pub(super) fn written_with(values: &[(Dot, Value)]) -> DotSet {
     let mut context = DotSet::EMPTY;
     for (dot, value) in values {
         context.union(&value.meta.context);
@@ -589,7 +538,7 @@ fn written_with(values: &[(Dot, Value)]) -> DotSet {
 }
 
 /// Two dots of one operation are two attempts at one write: people are shown the first.
-fn one_per_operation(mut values: Vec<(Dot, Value)>) -> Vec<(Dot, Value)> {
+pub(super) fn one_per_operation(mut values: Vec<(Dot, Value)>) -> Vec<(Dot, Value)> {
     let mut shown = BTreeSet::new();
     values.retain(|(_, value)| value.meta.operation == 0 || shown.insert(value.meta.operation));
     values

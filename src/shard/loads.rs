@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use super::get::{Fetching, FromHints};
+use super::from_hints::FromHints;
+use super::get::Fetching;
 use super::inspect::Looked;
 use super::page::{Drafted, Pushed};
 use super::repair::Mend;

@@ -8,7 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `put`, `get`, `forward` | coordinating requests; sending them on to an owner |
+//! | `put`, `get`, `from_hints`, `forward` | coordinating requests; sending them on to an owner |
 //! | `operations` | attempts at one operation, found again |
 //! | `quorum`, `requests`, `unsynced`, `loads` | what is waited for: acknowledgements, answers, syncs, reads |
 //! | `copy`, `tally`, `room` | the own copy, what is known of it without walking it, room on its disk |
@@ -24,6 +24,7 @@ mod copy;
 mod deletes;
 pub mod event;
 mod forward;
+mod from_hints;
 mod gather;
 mod get;
 mod hints;

@@ -8,8 +8,8 @@
 //! some value cannot be read is dropped whole, for the same reason: what it had seen covers the value.
 //!
 //! The delete log and the mark go with the clock. Keys that the log named stay, without a value and with
-//! all that they had seen: the shard deletes them once more, under a dot of its own, or peers whose clocks
-//! know the old dots could not be told. The copy catches up with other owners before it counts for reads.
+//! all that they had seen: the shard tells of it once more, under a dot of its own, or peers could not be told
+//! once clocks are equal (`shard::recovery`). The copy catches up with other owners before it counts for reads.
 //!
 //! Invariant: the damaged log is only read. Not here: finding that a log is damaged (`recover`), and
 //! putting the new one in its place ([`RealDisk`](super::RealDisk)).
