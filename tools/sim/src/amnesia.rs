@@ -50,6 +50,7 @@ impl World {
     /// the latest copy takes the place of all, or nothing does, and the operator says so.
     pub(crate) fn mend_logs(&mut self, node: usize) {
         self.counts.damaged_logs += 1;
+        self.nodes[node].ever_restored = true;
         let salvaged = self.fault_dice.chance(SALVAGED) && self.salvage(node);
         if salvaged {
             self.counts.salvages += 1;

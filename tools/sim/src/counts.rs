@@ -129,6 +129,14 @@ counts! {
     recoveries "starts that catch up first",
     /// Writes whose last copy such a disk took.
     excused "writes excused by that",
+    /// Dead actors that the ring listed.
+    listed "dead actors listed",
+    /// Slots in which their dots were folded, not counting those that heard of it by slot sync.
+    folds "slots folded",
+    /// Slots that an old copy started over.
+    start_overs "slots started over",
+    /// Own actors that a shard gave up.
+    retired "actors retired",
     /// Sync pages that listed all of a slot.
     full_pages "full lists",
     /// Reads of a disk that came later.

@@ -41,6 +41,10 @@ pub(crate) enum Happening {
     Segment { node: usize, start: u64, shard: usize, job: SegmentJob<MemoryMake> },
     /// A node hears that its lane to a member broke.
     LaneLost { node: usize, start: u64, member: MemberNumber },
+    /// The ring looks at the dead.
+    Close,
+    /// A node hears of the newest ring.
+    Learn { node: usize },
     /// Something goes wrong, or is mended.
     Fault,
     /// A stopped node goes on.
@@ -79,6 +83,8 @@ impl Happening {
             | Happening::GiveUp { .. }
             | Happening::Act { .. }
             | Happening::Detect { .. }
+            | Happening::Close
+            | Happening::Learn { .. }
             | Happening::Fault
             | Happening::Resume { .. }
             | Happening::Recover { .. }
@@ -150,6 +156,8 @@ impl Agenda {
             | Happening::Tick { .. }
             | Happening::Detect { .. }
             | Happening::LaneLost { .. }
+            | Happening::Close
+            | Happening::Learn { .. }
             | Happening::Fault
             | Happening::Resume { .. }
             | Happening::Recover { .. }

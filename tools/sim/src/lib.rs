@@ -15,6 +15,7 @@ pub mod batch;
 pub mod canaries;
 mod checkers;
 mod clients;
+mod closing;
 mod counts;
 mod detector;
 mod dice;

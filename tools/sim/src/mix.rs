@@ -237,6 +237,8 @@ pub(crate) struct Mix {
     pub(crate) faults: [f64; Fault::ALL.len()],
     /// Whether all nodes are killed when the faults end.
     pub(crate) restart_all: bool,
+    /// How long between two looks at dead actors, usually. `None`: nobody is ever listed.
+    pub(crate) closing: Option<Duration>,
     /// The limits and intervals of every shard.
     pub(crate) config: ShardConfig,
 }
@@ -260,6 +262,7 @@ impl Mix {
             faults: draw_faults(dice, &mut Dice::new(seed, "more faults"), profile),
             restart_all: profile != Profile::Calm && dice.chance(0.3),
             config: draw_config(dice, profile),
+            closing: draw_closing(seed, profile),
         }
     }
 }
@@ -292,6 +295,18 @@ fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Faul
         weights = [0.0; Fault::ALL.len()];
     }
     weights
+}
+
+/// From dice of its own, so that all else in a mix is as it would be without.
+fn draw_closing(seed: u64, profile: Profile) -> Option<Duration> {
+    let dice = &mut Dice::new(seed, "closing mix");
+    let likely = match profile {
+        Profile::Calm | Profile::Splits => 0.0,
+        Profile::Mixed | Profile::Lanes | Profile::Crashes => 0.3,
+        Profile::Restores => 0.7,
+    };
+    let every = dice.micros(100_000, 2_000_000);
+    dice.chance(likely).then_some(every)
 }
 
 /// Limits small enough to be met, in some runs, and intervals short enough to matter in a minute.

@@ -54,6 +54,10 @@ pub(crate) struct Node {
     pub(crate) copies: Vec<Copy>,
     /// The machine that it ran on before a copy of its directory was started on another.
     pub(crate) original: Option<Original>,
+    /// The ring that it knows.
+    pub(crate) ring: Arc<Ring>,
+    /// Whether its disks ever went back in time.
+    pub(crate) ever_restored: bool,
 }
 
 /// An old copy of a node's disks.
@@ -64,6 +68,8 @@ pub(crate) struct Copy {
     pub(crate) last_life: Option<u64>,
     /// Whether a bit turned over in what was copied.
     pub(crate) rotten: bool,
+    /// The ring of that time.
+    pub(crate) ring: Arc<Ring>,
 }
 
 /// A machine that stands still, with what lies in its memory and on its disks.
@@ -106,6 +112,12 @@ pub(crate) struct Running {
     pub(crate) hinted: BTreeSet<(Slot, Dot)>,
     /// Whether a sync failed: it only reads until it is restarted.
     pub(crate) poisoned: bool,
+    /// What it did about dead actors, as of the last look.
+    pub(crate) folded: u64,
+    pub(crate) started_over: u64,
+    pub(crate) retired: u64,
+    /// Whether writes are excused once it is durable that slots started over.
+    pub(crate) excuse_due: bool,
 }
 
 /// What a process is started with.
@@ -124,7 +136,7 @@ pub(crate) struct Start {
 
 impl Node {
     /// A node with empty disks that does not run.
-    pub(crate) fn new(number: MemberNumber, disks: Vec<MemoryDisk>) -> Self {
+    pub(crate) fn new(number: MemberNumber, disks: Vec<MemoryDisk>, ring: Arc<Ring>) -> Self {
         Node {
             number,
             disks,
@@ -143,6 +155,8 @@ impl Node {
             restored: false,
             copies: Vec::new(),
             original: None,
+            ring,
+            ever_restored: false,
         }
     }
 
@@ -170,7 +184,8 @@ impl Node {
     /// A copy of its disks as they are, with the life that they name.
     pub(crate) fn copy(&self, seed: u64) -> Copy {
         let disks = self.disks.iter().map(|disk| disk.copy(seed)).collect();
-        Copy { disks, last_life: self.last_life, rotten: self.rotten }
+        let (last_life, ring) = (self.last_life, Arc::clone(&self.ring));
+        Copy { disks, last_life, rotten: self.rotten, ring }
     }
 
     /// A copy takes the place of its disks, or with `None` nothing does.
@@ -184,6 +199,10 @@ impl Node {
         }
         self.last_life = copy.and_then(|copy| copy.last_life);
         self.rotten = copy.is_some_and(|copy| copy.rotten);
+        self.ever_restored = true;
+        if let Some(copy) = copy {
+            self.ring = Arc::clone(&copy.ring);
+        }
     }
 
     /// Starts a process on the disks as they are. Gives its life. `Err` when a store does not open.
@@ -223,6 +242,10 @@ impl Node {
                 hints_noted: (0, 0),
                 hinted: BTreeSet::new(),
                 poisoned: false,
+                folded: 0,
+                started_over: 0,
+                retired: 0,
+                excuse_due: false,
             });
         }
         self.process = Some(Process {
@@ -250,6 +273,14 @@ impl Node {
         }
     }
 
+    /// The actors that its running process writes as, or did before a shard retired one.
+    pub(crate) fn actors(&self) -> impl Iterator<Item = Actor> + '_ {
+        self.process.iter().flat_map(|process| {
+            let shards = process.shards.iter().filter_map(|running| running.shard.actor());
+            shards.chain([process.actor])
+        })
+    }
+
     /// Whether it runs and is not stopped.
     pub(crate) fn answers(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.paused.is_none())
@@ -268,12 +299,12 @@ impl Node {
     }
 
     /// The cluster as it sees it. `shards` are those of every node, by place.
-    pub(crate) fn view(&self, ring: &Arc<Ring>, shards: &[u16]) -> View {
+    pub(crate) fn view(&self, shards: &[u16]) -> View {
         let peers = self.believes.iter().map(|(member, up)| {
             let liveness = if *up { Liveness::Up } else { Liveness::Down };
             (*member, Peer { liveness, shards: shards[place(*member)] })
         });
-        let (me, ring) = (self.number, Arc::clone(ring));
+        let (me, ring) = (self.number, Arc::clone(&self.ring));
         View { me, ring, rolled_back: false, peers: peers.collect() }
     }
 }

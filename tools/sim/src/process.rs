@@ -43,7 +43,7 @@ pub(crate) struct Glimpse {
     slot: Slot,
     /// The live dots at this node.
     visible: Vec<Dot>,
-    /// The highest counter of the node's own actor.
+    /// The highest counter of the shard's own actor.
     highest: u64,
 }
 
@@ -81,6 +81,7 @@ impl World {
             self.make_ahead(node, shard, SEGMENT_TAKES);
         }
         self.publish_view(node);
+        self.plan_learning(node);
     }
 
     /// A store did not open. A disk that fails is tried again later; damage is mended, if there is a
@@ -111,7 +112,7 @@ impl World {
 
     /// Tells a node's shards what it thinks of the cluster.
     pub(crate) fn publish_view(&mut self, node: usize) {
-        let view = self.nodes[node].view(&self.ring, &self.mix.shards);
+        let view = self.nodes[node].view(&self.mix.shards);
         self.trace.line(self.now, || {
             let up = view.peers.keys().filter(|peer| view.is_up(**peer));
             let up: Vec<String> = up.map(|peer| format!("n{peer}")).collect();
@@ -324,7 +325,14 @@ impl World {
             Ok(()) => {
                 let name = node + 1;
                 self.trace.line(self.now, || format!("n{name}/{shard} synced up to {}", upto.0));
+                let mut excuse = std::mem::take(&mut running.excuse_due);
+                if excuse && running.unsynced.is_some() {
+                    (running.excuse_due, excuse) = (true, false);
+                }
                 self.step(node, shard, Event::Synced(upto));
+                if excuse {
+                    self.excuse();
+                }
             }
             Err(why) => {
                 running.poisoned = true;
@@ -356,7 +364,8 @@ impl World {
         let store = process.shards[shard].shard.store();
         let entry = store.entry(*slot, &put.key);
         let visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
-        let highest = store.clock(*slot).highest(process.actor);
+        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
+        let highest = store.clock(*slot).highest(actor);
         Some(Glimpse { op, slot: *slot, visible, highest })
     }
 
@@ -364,8 +373,8 @@ impl World {
     pub(crate) fn after_mint(&mut self, node: usize, shard: usize, before: Glimpse) {
         let Some(process) = &self.nodes[node].process else { return };
         let store = process.shards[shard].shard.store();
-        let highest = store.clock(before.slot).highest(process.actor);
-        let actor = process.actor;
+        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
+        let highest = store.clock(before.slot).highest(actor);
         let minted = before.highest + 1..=highest;
         if minted.is_empty() {
             return;
@@ -387,7 +396,8 @@ impl World {
     /// looked for first.
     pub(crate) fn note_late_mints(&mut self, node: usize, shard: usize) {
         let Some(process) = &self.nodes[node].process else { return };
-        let (actor, shards) = (process.actor, process.shards.len() as u16);
+        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
+        let shards = process.shards.len() as u16;
         let store = process.shards[shard].shard.store();
         let mut late = Vec::new();
         for at in self.history.keys.iter().filter(|at| usize::from(at.slot.shard(shards)) == shard)
@@ -412,7 +422,7 @@ impl World {
     /// `doing`, or of one that came in long before, when all owners were tried.
     pub(crate) fn note_hints(&mut self, node: usize, shard: usize, doing: Option<OpId>) {
         let Some(process) = &mut self.nodes[node].process else { return };
-        let actor = process.actor;
+        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
         let running = &mut process.shards[shard];
         let metrics = running.shard.metrics();
         let (created, superseded) = (metrics.hints_created, metrics.hints_superseded);

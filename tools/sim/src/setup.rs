@@ -2,6 +2,8 @@
 //!
 //! Invariant: the ring is a founding ring as real nodes would compute it.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -73,7 +75,7 @@ pub(crate) fn ring(mix: &Mix) -> Ring {
 }
 
 /// The nodes, none of them running, with empty disks.
-pub(crate) fn nodes(seed: u64, mix: &Mix) -> Vec<Node> {
+pub(crate) fn nodes(seed: u64, mix: &Mix, ring: &Arc<Ring>) -> Vec<Node> {
     let dice = &mut Dice::new(seed, "disk whims");
     let node = |(place, shards): (usize, &u16)| {
         let disks = (0..*shards).map(|_| {
@@ -81,7 +83,7 @@ pub(crate) fn nodes(seed: u64, mix: &Mix) -> Vec<Node> {
             disk.delay_reads(mix.disks.later);
             disk
         });
-        Node::new(MemberNumber(place as u16 + 1), disks.collect())
+        Node::new(MemberNumber(place as u16 + 1), disks.collect(), Arc::clone(ring))
     };
     mix.shards.iter().enumerate().map(node).collect()
 }

@@ -20,6 +20,7 @@ use ringdove::wire::{Frame, Message};
 use crate::Options;
 use crate::checkers::{Dump, Evidence, Graph, Violation, difference, judge, unequal};
 use crate::clients::Clients;
+use crate::closing::Closing;
 use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::happening::{Agenda, Happening};
@@ -87,6 +88,7 @@ pub(crate) struct World {
     pub(crate) life_dice: Dice,
     pub(crate) disk_dice: Dice,
     pub(crate) detector_dice: Dice,
+    pub(crate) closing: Closing,
     effects: Vec<Effect>,
     steps: u64,
     /// The seed, if the history is to be exported.
@@ -102,7 +104,7 @@ impl World {
         let mut world = World {
             now: Duration::ZERO,
             agenda: Agenda::default(),
-            nodes: crate::setup::nodes(seed, &mix),
+            nodes: crate::setup::nodes(seed, &mix, &ring),
             network: Network::new(seed, mix.shards.len(), mix.weather),
             clients: Clients::new(seed, &mix.workload),
             history,
@@ -119,6 +121,7 @@ impl World {
             life_dice: Dice::new(seed, "lives"),
             disk_dice: Dice::new(seed, "disks"),
             detector_dice: Dice::new(seed, "detectors"),
+            closing: Closing::new(seed),
             effects: Vec::new(),
             steps: 0,
             exported: options.export.then_some(seed),
@@ -172,6 +175,7 @@ impl World {
         if self.mix.faults.iter().any(|weight| *weight > 0.0) {
             self.plan_next_fault();
         }
+        self.plan_next_closing();
     }
 
     pub(crate) fn plan_in(&mut self, wait: Duration, happening: Happening) {
@@ -221,7 +225,9 @@ impl World {
             }
         }
         if self.goes_on() {
-            self.violate("convergence", format!("not quiet after {QUIET_WITHIN:?}: {why}"));
+            let unclosed = why.starts_with("unclosed");
+            let checker = if unclosed { "unclosed" } else { "convergence" };
+            self.violate(checker, format!("not quiet after {QUIET_WITHIN:?}: {why}"));
         }
     }
 
@@ -246,7 +252,7 @@ impl World {
                 }
             }
         }
-        difference(&self.dumps())
+        difference(&self.dumps()).or_else(|| self.unclosed())
     }
 
     /// Reads every key at all owners from every node, one read after the other. A node with small
@@ -396,6 +402,8 @@ impl World {
                 self.trace.line(self.now, || format!("n{} lost its lane to n{member}", node + 1));
                 self.step_all(node, |_| Event::LaneLost(member));
             }
+            Happening::Close => self.close(),
+            Happening::Learn { node } => self.learn(node),
             Happening::Fault => self.fault(),
             Happening::Resume { node, start } => self.resume(node, start),
             Happening::Recover { node } => self.nodes[node].slowdown = 1,
@@ -433,6 +441,7 @@ impl World {
         }
         // Before its frames are seen: they name the dots, too.
         self.note_hints(node, shard, doing);
+        self.note_closing(node, shard);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send(member, frame) => self.send(node, place(member), frame),
