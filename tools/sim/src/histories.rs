@@ -57,6 +57,16 @@ fn histories_with_restored_disks_keep_every_promise() {
 }
 
 #[test]
+fn histories_with_dead_actors_keep_every_promise() {
+    let counts = clean(7_000_000..7_000_300, profile(Profile::Closings)).counts;
+    let done = [counts.listed, counts.folds, counts.start_overs];
+    assert!(
+        done.iter().all(|count| *count > 0),
+        "vacuous: {done:?} were listed, folded, started over"
+    );
+}
+
+#[test]
 fn histories_over_ordered_lanes_keep_every_promise() {
     clean(4_000_000..4_000_400, profile(Profile::Lanes));
 }

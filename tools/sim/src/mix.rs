@@ -29,6 +29,8 @@ pub enum Profile {
     Crashes,
     /// Disks are wiped, or old copies take their place, among other crashes.
     Restores,
+    /// The same, but nodes are soon back, so that dead actors are listed and folded all the time.
+    Closings,
 }
 
 /// Kinds of faults, in the order of [`Mix::faults`].
@@ -280,11 +282,17 @@ fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Faul
             Profile::Splits => !fault.of_nodes(),
             Profile::Crashes => !fault.of_network() && !fault.of_disks(),
             Profile::Restores => older || some_more,
+            Profile::Closings => !fault.of_network() && (older || some_more),
         };
         let drawn = fault.cures() || dice.chance(if older { 0.6 } else { 0.4 });
-        let restores = profile == Profile::Restores && fault.of_disks();
-        let drawn = drawn || (restores && older);
-        let often = if restores { 3.0 } else { 1.0 };
+        let restores = matches!(profile, Profile::Restores | Profile::Closings);
+        let drawn = drawn || (restores && fault.of_disks() && older);
+        let often = match profile {
+            Profile::Restores if fault.of_disks() => 3.0,
+            Profile::Closings if fault == Fault::Restart => 10.0,
+            Profile::Closings if fault.of_disks() => 5.0,
+            _ => 1.0,
+        };
         if allowed && drawn {
             often * fault.usual_weight() * dice.pick(&[0.3, 1.0, 1.0, 3.0])
         } else {
@@ -304,8 +312,10 @@ fn draw_closing(seed: u64, profile: Profile) -> Option<Duration> {
         Profile::Calm | Profile::Splits => 0.0,
         Profile::Mixed | Profile::Lanes | Profile::Crashes => 0.3,
         Profile::Restores => 0.7,
+        Profile::Closings => 1.0,
     };
-    let every = dice.micros(100_000, 2_000_000);
+    let slowest = if profile == Profile::Closings { 400_000 } else { 2_000_000 };
+    let every = dice.micros(50_000, slowest);
     dice.chance(likely).then_some(every)
 }
 
@@ -349,7 +359,7 @@ impl Weather {
 
     fn draw(dice: &mut Dice, profile: Profile) -> Weather {
         let rough = match profile {
-            Profile::Mixed | Profile::Restores => dice.chance(0.6),
+            Profile::Mixed | Profile::Restores | Profile::Closings => dice.chance(0.6),
             Profile::Splits => dice.chance(0.5),
             Profile::Calm | Profile::Lanes | Profile::Crashes => false,
         };
