@@ -255,7 +255,7 @@ fn write<D: Disk>(
             continue;
         }
         let (slot, _, key) = at;
-        let Some(values) = values(from, piece.entry.values()) else {
+        let Some(values) = values(from, &dead, piece.entry.values()) else {
             salvaged.keys_lost += 1;
             continue;
         };
@@ -276,7 +276,7 @@ fn write<D: Disk>(
     }
     for hint in hints.into_values() {
         let HintHead { owed_to, slot, key, delta } = hint;
-        let Some(values) = values(from, &delta.values) else {
+        let Some(values) = values(from, &dead, &delta.values) else {
             salvaged.hints_lost += 1;
             continue;
         };
@@ -289,11 +289,17 @@ fn write<D: Disk>(
     Ok(salvaged)
 }
 
-/// The values at these places, if all of them can be read.
-fn values<D: Disk>(disk: &mut D, places: &[(Dot, Place)]) -> Option<Vec<(Dot, Value)>> {
+/// The values at these places, if all of them can be read, also by who knows no more of dead actors.
+fn values<D: Disk>(
+    disk: &mut D,
+    dead: &Dead,
+    places: &[(Dot, Place)],
+) -> Option<Vec<(Dot, Value)>> {
     let read = |(dot, place): &(_, Place)| {
         let bytes = disk.read_now(&file_name(place.segment), place.offset.into(), place.len);
-        Some((*dot, record::decode_value(&bytes.ok()?).ok()?))
+        let mut value = record::decode_value(&bytes.ok()?).ok()?;
+        value.resolve(dead).ok()?;
+        Some((*dot, value))
     };
     places.iter().map(read).collect()
 }

@@ -221,6 +221,10 @@ impl Writer {
         let (slot, _) = self.key();
         let mut clock = self.context();
         clock.insert(Dot::new(Actor::new(8, 8), self.rng.random_range(1..100)));
+        if self.rng.random_bool(0.5) {
+            // A peer's clock that covers all that was written here.
+            clock.union(self.state.clocks.entry(slot.number()).or_default());
+        }
         store.stage_clock(slot, &clock);
         self.state.clocks.entry(slot.number()).or_default().union(&clock);
     }
