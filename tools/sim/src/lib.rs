@@ -11,7 +11,6 @@
 
 mod amnesia;
 pub mod batch;
-#[cfg(feature = "canaries")]
 pub mod canaries;
 mod checkers;
 mod clients;

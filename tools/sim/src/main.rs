@@ -50,12 +50,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         export: Option<PathBuf>,
     },
-    /// Switch off each rule in turn and see which checker notices, and at which seed.
+    /// Switch off each rule in turn, and print which checker notices and after how many runs.
     #[cfg(feature = "canaries")]
     Canaries {
-        /// The seeds to try for each rule, as FIRST..END.
-        #[arg(long, value_parser = seeds, default_value = "0..500")]
-        seeds: Range<u64>,
+        /// The runs to make for each rule in each window of seeds, at most.
+        #[arg(long, default_value_t = 300)]
+        limit: u64,
+        /// Put the table into this page, in the place of the old one.
+        #[arg(long, value_name = "PAGE")]
+        write: Option<PathBuf>,
+        /// Fail unless this page has this very table.
+        #[arg(long, value_name = "PAGE")]
+        check: Option<PathBuf>,
     },
 }
 
@@ -79,7 +85,9 @@ fn main() -> ExitCode {
             replay(seed, options, export.as_deref())
         }
         #[cfg(feature = "canaries")]
-        Command::Canaries { seeds } => ringdove_sim::canaries::table(seeds),
+        Command::Canaries { limit, write, check } => {
+            make_table(limit.max(1), write.as_deref(), check.as_deref())
+        }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -122,4 +130,33 @@ fn replay(seed: u64, options: Options, export: Option<&Path>) -> bool {
         let _ = writeln!(out, "VIOLATION {violation}");
     }
     report.violations.is_empty()
+}
+
+/// Makes the table of broken rules, and puts it where it is wanted.
+#[cfg(feature = "canaries")]
+fn make_table(limit: u64, write: Option<&Path>, check: Option<&Path>) -> bool {
+    use ringdove_sim::canaries::{table, with_table};
+    let (text, mut ok) = table(limit);
+    print!("{text}");
+    for (page, writes) in [(write, true), (check, false)] {
+        let Some(path) = page else { continue };
+        let old = std::fs::read_to_string(path);
+        let new = old.as_ref().ok().and_then(|old| with_table(old, &text));
+        let said = match (old, new) {
+            (Err(why), _) => Err(why.to_string()),
+            (Ok(_), None) => Err("it has no place for the table".to_owned()),
+            (Ok(_), Some(new)) if writes => {
+                std::fs::write(path, new).map_err(|why| why.to_string())
+            }
+            (Ok(old), Some(new)) if old != new => {
+                Err("it has another table; --write puts this one in".to_owned())
+            }
+            (Ok(_), Some(_)) => Ok(()),
+        };
+        if let Err(why) = said {
+            eprintln!("{}: {why}", path.display());
+            ok = false;
+        }
+    }
+    ok
 }
