@@ -57,6 +57,8 @@ pub enum Rule {
     UnknownIsSaid,
     /// A hint is dropped for a newer one only when the newer one's writer had seen it.
     SupersedeSeen,
+    /// A repair that leaves out what its receiver had is used only by a copy that still has it.
+    KeptIsHere,
     /// A copy that lost synced data counts for no read before it has caught up with other owners.
     RecoverFirst,
     /// A slot with unreadable records must not keep its clock: it would claim what it lost.
@@ -89,7 +91,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 38] = [
+    pub const ALL: [Rule; 39] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -114,6 +116,7 @@ impl Rule {
         Rule::JoinCovers,
         Rule::UnknownIsSaid,
         Rule::SupersedeSeen,
+        Rule::KeptIsHere,
         Rule::RecoverFirst,
         Rule::DamagedClock,
         Rule::SalvageSeen,

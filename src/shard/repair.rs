@@ -6,8 +6,8 @@
 //! missed and nothing else, so any of them may be lost without the others meaning too much. Parts of
 //! the joined delta would not do: its context covers what the lost part was to bring.
 //!
-//! Invariant: `kept` names only dots that the receiver said it has. Repair passes whatever the
-//! sibling limit says.
+//! Invariant: `kept` names only dots that the receiver said it has; a copy that has not got them any more,
+//! because its disk went back since, does not use the repair. Repair passes whatever the sibling limit says.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,11 @@ impl<D: Disk> Shard<D> {
         if let Some(decline) = self.may_not_store(head, &key, &delta, reason) {
             return self.send(from, head, Message::Declined(decline));
         }
+        if !self.has_kept(head, &key, &delta) && holds(Rule::KeptIsHere) {
+            // Nobody waits for a repair; another read sends one that fits.
+            log::debug!("a repair of member {from} leaves out what is not here");
+            return;
+        }
         match reason {
             Reason::Repair if !holds(Rule::RepairPasses) && self.is_full(head, &key) => {
                 return self.send(from, head, Message::Declined(Decline::Overloaded));
@@ -67,6 +72,14 @@ impl<D: Disk> Shard<D> {
         } else {
             self.disk_declines(key, delta)
         }
+    }
+
+    /// Whether all that a delta leaves out is or was here.
+    fn has_kept(&self, head: Head, key: &Key, delta: &Delta<Value>) -> bool {
+        let clock = self.store.clock(head.slot);
+        let own = || self.copy_of(head.slot, key);
+        let here = |dot: &Dot| clock.contains(*dot) || own().residual().contains(*dot);
+        delta.kept.iter().all(here)
     }
 
     fn is_full(&self, head: Head, key: &Key) -> bool {

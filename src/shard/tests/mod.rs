@@ -30,7 +30,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 25] = [
+const GUARDED: [(Rule, &str); 26] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -49,6 +49,7 @@ const GUARDED: [(Rule, &str); 25] = [
     (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
     (Rule::TellAgain, "a_delete_that_only_a_damaged_log_told_is_told_again"),
     (Rule::TellAgain, "a_delete_beside_a_value_is_told_again_too"),
+    (Rule::KeptIsHere, "a_repair_is_for_the_copy_that_was_asked"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
     (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
     (Rule::LifeFence, "a_late_delta_of_a_dead_actor_is_not_taken"),

@@ -27,6 +27,7 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
     (Rule::RepairPasses, "repair_passes_the_sibling_limit"),
     (Rule::InheritMark, "who_was_sent_all_takes_over_the_mark"),
     (Rule::AdoptBegan, "a_clock_is_adopted_as_it_was_when_the_exchange_began"),
+    (Rule::KeptIsHere, "a_repair_is_for_the_copy_that_was_asked"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
     (Rule::DamagedClock, "a_damaged_log_claims_nothing_that_it_lost"),
     (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
@@ -60,6 +61,7 @@ const HARDLY_MET: &[Rule] = &[
     Rule::DamagedClock,
     Rule::SalvageSeen,
     Rule::TellAgain,
+    Rule::KeptIsHere,
 ];
 
 /// How many windows of seeds a rule is tried in.

@@ -71,6 +71,9 @@ impl World {
     /// Something that is left and need not be.
     fn residue(&self) -> Option<String> {
         for node in &self.nodes {
+            if node.ring.epoch < self.ring.epoch {
+                return Some(format!("n{} has not heard of the newest ring", node.number));
+            }
             for running in node.process.iter().flat_map(|process| &process.shards) {
                 let logged = running.shard.metrics().deletes_logged;
                 if logged > 0 {
