@@ -513,10 +513,11 @@ fn help_teaches_by_example() {
 
 #[test]
 fn the_demo_makes_a_conflict_and_explains_it() {
+    // Three of four own the cart: some do on either side.
     let script = "\
 # a cart on both sides of a split
 put cart tea -w all
-split a,b | c,d,e
+split a,b | c,d
 members @c
 put cart 'tea, milk' -w one
 put cart 'tea, bread' -w one @d
@@ -526,7 +527,7 @@ heal
 get cart
 explain cart
 siblings resolve cart --value 'tea, milk, bread'
-get cart -r all @e
+get cart -r all @d
 kill b
 status --check
 get cart @b
@@ -540,10 +541,10 @@ get cart -o json
 quit
 get cart
 ";
-    let ended = fed(&["demo", "--nodes", "5"], script.as_bytes()).with(0);
+    let ended = fed(&["demo", "--nodes", "4"], script.as_bytes()).with(0);
     let expected = [
         "a> put cart tea -w all\nok written: on the disk of 3 owners (3 asked for)\n",
-        "cut: a and b | c, d and e.",
+        "cut: a and b | c and d.",
         "DN  a ",
         "UN  d ",
         "a> get cart -r one\ntea, milk\n",
@@ -553,7 +554,7 @@ get cart
         "[conflict, exit code 4]",
         "├─╮",
         "Why they conflict",
-        "a> get cart -r all @e\ntea, milk, bread\n",
+        "a> get cart -r all @d\ntea, milk, bread\n",
         "b is gone; the others have noticed.",
         "DEGRADED",
         "[degraded, exit code 8]",
