@@ -231,6 +231,8 @@ async fn run(
     let progress = progress(size, screen);
     let unreachable = collect(&ended, screen, summary, &progress).await;
     progress.finish_and_clear();
+    // They end in any order, and are told in that of the file.
+    summary.problems.sort_by_key(|problem| problem.line);
     summary.seconds = started.elapsed().as_secs_f64();
     if let Some(mut trouble) = unreachable {
         // The reader may be waiting on a pipe; it ends with the process.
