@@ -338,10 +338,10 @@ fn mend<D: Disk>(disk: &mut D, segments: &Segments, reading: &Reading) -> Result
     Ok(())
 }
 
-/// Whether a segment begins with zeros, or with so little of a batch that not even its first word is whole.
+/// Whether a segment begins as a batch does, but for bytes that are zero: of an append that failed, or of the
+/// zeros that were to take the place of one.
 fn is_torn_magic(head: &[u8]) -> bool {
-    let written = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    batch::MAGIC.starts_with(&head[..written])
+    head.iter().zip(batch::MAGIC).all(|(byte, magic)| *byte == 0 || *byte == magic)
 }
 
 fn damaged(file: &str, offset: usize, why: String) -> StoreError {
