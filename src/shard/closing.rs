@@ -32,7 +32,8 @@
 //! for good, and every clock would have a gap there, and every entry a residual context, as long as the actor
 //! lives. So the shard *retires* it: it goes on under a life of its own. That life needs no note on the disk:
 //! it is random, so it comes but once; after a restart the process has another, or, when its page is whole,
-//! the one before, which no gap or listing forbids to use, or it is retired again.
+//! the one before, which no gap or listing forbids to use, or it is retired again. So it does when it is
+//! told to refuse its own: it was taken for dead, and nobody else takes its deltas any more.
 //!
 //! Invariant: what comes in has its sets resolved with the list that this shard's log knows. What speaks of
 //! more dead actors comes from a node with a newer ring: it has no effect, and whoever sent it is told.
@@ -193,9 +194,12 @@ impl<D: Disk> Shard<D> {
 
     /// The ring is going to list this actor as dead: takes in nothing of it any more.
     pub(super) fn on_refuse(&mut self, actor: Actor) {
-        let known = self.store.refuses(actor) || self.store.dead().contains(actor);
-        if known || self.actor() == Some(actor) {
+        if self.store.refuses(actor) || self.store.dead().contains(actor) {
             return;
+        }
+        if self.actor() == Some(actor) {
+            // It was taken for dead, and came back whole: the others take in nothing of it any more.
+            self.retire(actor);
         }
         self.store.stage_refused(actor);
         self.staged();
@@ -311,10 +315,15 @@ impl<D: Disk> Shard<D> {
         if !over && !gaps {
             return;
         }
+        self.retire(own);
+    }
+
+    /// Goes on under a new life.
+    fn retire(&mut self, own: Actor) {
         self.life = self.rng.random::<u64>() & ((1 << Actor::LIFE_BITS) - 1);
         self.counters.clear();
         self.metrics.retired += 1;
-        log::info!("shard {}: a new actor is drawn, for {own} has lost dots", self.config.shard);
+        log::info!("shard {}: a new actor is drawn, for {own} is over", self.config.shard);
     }
 
     // ---- folding -----------------------------------------------------------------------------------
