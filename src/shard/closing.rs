@@ -56,7 +56,7 @@ use crate::ring::{Epoch, MemberNumber, Slot, View};
 use crate::rules::{Rule, holds};
 use crate::storage::{Batch, Disk};
 use crate::wire::{
-    Closing as Reports, ClosingWanted, Decline, Failure, FailureCode, Frame, Message, Reason,
+    Closing as Reports, ClosingWanted, Decline, Failure, FailureCode, Frame, Message, Part, Reason,
 };
 
 /// Slots asked about in a round with one peer.
@@ -115,33 +115,11 @@ impl<D: Disk> Shard<D> {
                 log::warn!("member {from} sent a {kind} that is none: {why}");
             }
         }
-        match &frame.message {
-            Message::Store(_) | Message::KeepHint(_) => {
-                self.send(from, head, Message::Declined(Decline::OtherRing));
-            }
-            Message::Fetched(_) | Message::Page(_) | Message::Inspected(_) => {
-                self.on_lost(from, head.request);
-            }
-            Message::Put(_)
-            | Message::PutReply(_)
-            | Message::Get(_)
-            | Message::GetReply(_)
-            | Message::Failure(_)
-            | Message::Question(_)
-            | Message::Answer(_)
-            | Message::Stored
-            | Message::Declined(_)
-            | Message::Fetch(_)
-            | Message::Summary(_)
-            | Message::SlotHashes(_)
-            | Message::ClocksWanted(_)
-            | Message::Clocks(_)
-            | Message::ClosingWanted(_)
-            | Message::Closing(_)
-            | Message::Ask(_)
-            | Message::Inspect(_)
-            | Message::Count(_)
-            | Message::Counted(_) => {}
+        match kind.part() {
+            Part::Brings => self.send(from, head, Message::Declined(Decline::OtherRing)),
+            Part::Answers => self.on_lost(from, head.request),
+            // Who asks in vain asks again.
+            Part::Asks => {}
         }
         false
     }

@@ -20,8 +20,19 @@ pub enum Way {
     Lane,
 }
 
+/// What part a frame plays in an exchange of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It wants to be told something.
+    Asks,
+    /// It brings something, and wants to be told what became of it.
+    Brings,
+    /// It tells who waits under its request id.
+    Answers,
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $way:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $way:ident, $part:ident;)*) => {
         /// What a frame is: the fifth byte of its header.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -48,6 +59,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// What part it plays.
+            pub fn part(self) -> Part {
+                match self {
+                    $(Kind::$name => Part::$part,)*
+                }
+            }
+
             /// Its name, as in the table.
             pub fn name(self) -> &'static str {
                 match self {
@@ -60,65 +78,65 @@ macro_rules! kinds {
 
 kinds! {
     /// Who dials, and what for.
-    Hello = 1, Opening;
+    Hello = 1, Opening, Asks;
     /// Who was dialled; the connection is open.
-    Welcome = 2, Opened;
+    Welcome = 2, Opened, Answers;
     /// Why the connection is not opened.
-    Refused = 3, Opened;
+    Refused = 3, Opened, Answers;
 
     /// Write or delete one key.
-    Put = 16, Request;
+    Put = 16, Request, Brings;
     /// How a put ended.
-    PutReply = 17, Reply;
+    PutReply = 17, Reply, Answers;
     /// Read one key.
-    Get = 18, Request;
+    Get = 18, Request, Asks;
     /// What a read found.
-    GetReply = 19, Reply;
+    GetReply = 19, Reply, Answers;
     /// The request had no effect.
-    Failure = 20, Reply;
+    Failure = 20, Reply, Answers;
     /// Ask about the cluster or a key's history.
-    Question = 21, Request;
+    Question = 21, Request, Asks;
     /// The answer to a question.
-    Answer = 22, Reply;
+    Answer = 22, Reply, Answers;
 
     /// Join this delta into your copy.
-    Store = 32, Lane;
+    Store = 32, Lane, Brings;
     /// Keep this delta for an owner that is away.
-    KeepHint = 33, Lane;
+    KeepHint = 33, Lane, Brings;
     /// It is on my synced disk.
-    Stored = 34, Lane;
+    Stored = 34, Lane, Answers;
     /// I did not do it, and will not.
-    Declined = 35, Lane;
+    Declined = 35, Lane, Answers;
     /// Tell me what you have of this key.
-    Fetch = 36, Lane;
+    Fetch = 36, Lane, Asks;
     /// What I have of it.
-    Fetched = 37, Lane;
+    Fetched = 37, Lane, Answers;
 
     /// Fingerprints of partitions.
-    Summary = 48, Lane;
+    Summary = 48, Lane, Asks;
     /// Fingerprints of slots.
-    SlotHashes = 49, Lane;
+    SlotHashes = 49, Lane, Answers;
     /// Send me what I lack of this slot.
-    Ask = 50, Lane;
+    Ask = 50, Lane, Asks;
     /// Part of a slot.
-    Page = 51, Lane;
+    Page = 51, Lane, Answers;
     /// Tell me your clocks of these slots.
-    ClocksWanted = 52, Lane;
+    ClocksWanted = 52, Lane, Asks;
     /// My clocks.
-    Clocks = 53, Lane;
+    Clocks = 53, Lane, Answers;
     /// Tell me what you have of dead actors in these slots.
-    ClosingWanted = 54, Lane;
+    ClosingWanted = 54, Lane, Asks;
     /// What I have of them.
-    Closing = 55, Lane;
+    Closing = 55, Lane, Answers;
 
     /// Show everything you have of this key.
-    Inspect = 64, Lane;
+    Inspect = 64, Lane, Asks;
     /// Everything I have of it.
-    Inspected = 65, Lane;
+    Inspected = 65, Lane, Answers;
     /// Count and list what you hold.
-    Count = 66, Lane;
+    Count = 66, Lane, Asks;
     /// What I hold.
-    Counted = 67, Lane;
+    Counted = 67, Lane, Answers;
 }
 
 impl Kind {

@@ -27,7 +27,7 @@ pub use frame::{
     FLAG_FORWARDED, FRAME_BYTES_MAX, HEADER_BYTES, Header, peek, seal, split, split_raw,
 };
 pub use handshake::*;
-pub use kind::{Kind, Way};
+pub use kind::{Kind, Part, Way};
 pub use level::Level;
 pub use message::*;
 pub use question::*;
