@@ -349,9 +349,6 @@ impl<D: Disk> Shard<D> {
             get.asked.clear();
             get.spare.clear();
             get.loading = false;
-            if get.asker.is_some() && !get.floor.is_empty() {
-                self.look_here(&mut get);
-            }
             return self.advance_get(id, get);
         }
         if get.asker.is_some() {
@@ -378,6 +375,10 @@ impl<D: Disk> Shard<D> {
     fn advance_get(&mut self, id: u64, mut get: GetRequest) {
         if get.loading {
             return self.requests.restore(id, Request::Get(get));
+        }
+        // Whatever comes last: what is said of the floor is said of what is here now.
+        if get.asker.is_some() && !get.floor.is_empty() && self.now.elapsed >= get.deadline {
+            self.look_here(&mut get);
         }
         if let (Some(_), Some(source)) = (get.asker, get.source()) {
             let joined = join(&get.answers.values().cloned().collect::<Vec<_>>());
