@@ -132,11 +132,6 @@ impl Clients {
         session.tokens.get(&key)?.last().cloned()
     }
 
-    /// The floor of a read.
-    pub(crate) fn floor_of(&self, op: OpId) -> Option<&Bytes> {
-        self.floors.get(&op)
-    }
-
     /// Whether a write counts owners only. `None` for a read.
     pub(crate) fn strict(&self, op: OpId) -> Option<bool> {
         self.sent.get(&op).map(|sent| sent.strict)

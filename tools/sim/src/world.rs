@@ -23,6 +23,7 @@ use crate::clients::Clients;
 use crate::closing::Closing;
 use crate::counts::Counts;
 use crate::dice::Dice;
+use crate::floors::Floors;
 use crate::happening::{Agenda, Happening};
 use crate::history::{History, OpId, Outcome};
 use crate::idle::Idle;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) writes_under_way: u64,
     /// Dots that were in hints which gave way to later ones, and so may never reach an owner.
     pub(crate) superseded: BTreeSet<(Slot, Dot)>,
+    /// Reads with a floor that are not answered yet.
+    pub(crate) floors: Floors,
     /// When disks went back in time without anything noticing.
     pub(crate) silent_restores: Vec<Duration>,
     /// Whether the faults are over.
@@ -114,6 +117,7 @@ impl World {
             violations: Vec::new(),
             writes_under_way: 0,
             superseded: BTreeSet::new(),
+            floors: Floors::default(),
             silent_restores: Vec::new(),
             healed: false,
             idle: None,
@@ -382,7 +386,7 @@ impl World {
             Happening::Request { node, origin, frame, .. } => {
                 let shard = frame.slot.shard(self.mix.shards[node]);
                 self.trace.line(self.now, || format!("client → n{} {}", node + 1, brief(&frame)));
-                self.note_floor(node, &frame);
+                self.note_floor(node, origin, &frame);
                 self.step(node, usize::from(shard), Event::Client(origin, *frame));
             }
             Happening::Reply { op, request, frame } => self.hear(op, request, *frame),
@@ -429,6 +433,7 @@ impl World {
     pub(crate) fn step(&mut self, node: usize, shard: usize, event: Event) {
         let now = self.nodes[node].now(self.now);
         let glimpse = self.before_mint(node, shard, &event);
+        self.note_floors_met(node);
         let may_mint_late = crate::process::may_mint_late(&event);
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut effects = std::mem::take(&mut self.effects);
