@@ -94,6 +94,7 @@ impl Proposal {
             zone: card.zone.clone(),
             weight: 1,
             since: Epoch(1),
+            leaving: false,
         };
         let members = self.cards.iter().enumerate().map(member).collect();
         let settings = Settings { copies: self.cards[0].copies };

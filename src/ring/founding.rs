@@ -20,13 +20,26 @@ pub fn found(cluster: ClusterId, secret: Secret, members: Vec<Member>, settings:
     let mut first = 0;
     let partitions = (0..count).map(|index| {
         let row = row(index, &members, usize::from(settings.copies));
-        let partition = Partition { first: Slot::new(first).expect("below the last slot"), row };
+        let partition = Partition::settled(Slot::new(first).expect("below the last slot"), row);
         first += slots(index, count, members.len());
         partition
     });
     let partitions = partitions.collect();
     let (epoch, previous, dead) = (Epoch(1), 0, Dead::NONE);
-    let ring = Ring { cluster, epoch, previous, members, partitions, settings, secret, dead };
+    let (highest, paused, lineage) = (0, false, 0);
+    let ring = Ring {
+        cluster,
+        epoch,
+        previous,
+        members,
+        partitions,
+        settings,
+        secret,
+        dead,
+        highest,
+        paused,
+        lineage,
+    };
     ring.check().expect("the founding table is a ring");
     ring
 }
@@ -75,6 +88,7 @@ mod tests {
             zone: String::new(),
             weight: 1,
             since: Epoch(1),
+            leaving: false,
         };
         (1..=count).map(member).collect()
     }

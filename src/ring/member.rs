@@ -73,4 +73,7 @@ pub struct Member {
     pub weight: u32,
     /// The epoch that brought it in. The oldest live member drives ring changes.
     pub since: Epoch,
+    /// Whether it is to hold nothing, and to leave once it does. Left out of the bytes while it stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }

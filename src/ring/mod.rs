@@ -18,6 +18,6 @@ mod view;
 
 pub use founding::{PARTITIONS_PER_MEMBER, found};
 pub use member::{ClusterId, Member, MemberNumber, NodeId};
-pub use table::{Epoch, Partition, Ring, RingError, Settings};
+pub use table::{Change, Epoch, Partition, Ring, RingError, Settings};
 pub use token::{NoSuchSlot, SLOTS, Slot, Token};
 pub use view::{Liveness, Peer, View};

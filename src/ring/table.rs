@@ -19,6 +19,13 @@ use crate::pack::pack;
 )]
 pub struct Epoch(pub u32);
 
+impl Epoch {
+    /// Whether it is the epoch of what has not changed since the founding.
+    fn is_founding(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl std::fmt::Display for Epoch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
@@ -30,8 +37,46 @@ impl std::fmt::Display for Epoch {
 pub struct Partition {
     /// Its first slot.
     pub first: Slot,
-    /// The members that should hold it, all equal. The order carries no rank.
+    /// The members that should hold it, all equal. The order carries no rank; a place in it is a *seat*.
     pub row: Vec<MemberNumber>,
+    /// The epoch of the last change of the row, or of a step of one: fences go by it. Left out of the
+    /// bytes while it is 0: since the founding.
+    #[serde(default, skip_serializing_if = "Epoch::is_founding")]
+    pub since: Epoch,
+    /// The seat that is changing hands, if one is. One at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// The row that it is to have in the end, where that is another one than now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Vec<MemberNumber>>,
+}
+
+impl Partition {
+    /// A partition that has had this row for ever.
+    pub fn settled(first: Slot, row: Vec<MemberNumber>) -> Self {
+        Partition { first, row, since: Epoch(0), change: None, goal: None }
+    }
+}
+
+/// A step on the way from one owner of a seat to the next (design 3.6).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// Writes go to `incoming` too, which copies what there is. It has no vote, and is no owner yet.
+    Prepare {
+        /// Who is to have the seat.
+        incoming: MemberNumber,
+        /// Who has it now, and keeps its vote; `None` when the row gains a seat.
+        outgoing: Option<MemberNumber>,
+    },
+    /// `incoming` is an owner, but counts for nothing before it has pulled from enough fenced owners of
+    /// each set in `before`.
+    Settle {
+        /// Who has the seat.
+        incoming: MemberNumber,
+        /// Each set of owners since the last row that was settled, oldest first. Who is named here may have
+        /// left the cluster.
+        before: Vec<Vec<MemberNumber>>,
+    },
 }
 
 /// What all members agree on besides who owns what.
@@ -68,6 +113,21 @@ pub struct Ring {
     /// Left out of the bytes while it is empty.
     #[serde(default, skip_serializing_if = "Dead::is_empty")]
     pub dead: Dead,
+    /// The highest member number that was ever given, if its member has left: none is given twice.
+    /// Left out of the bytes while it is 0: the highest member's is the highest ever.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub highest: u16,
+    /// Whether the operator has stopped changes of rows between two steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// How often an operator forced an epoch without a quorum: who was on the other side is of another
+    /// lineage, and kept out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lineage: u16,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// Why a ring is not one. Whoever offered it is wrong; the ring in use stays.
@@ -157,8 +217,50 @@ impl Ring {
             if row.iter().any(|number| self.member(*number).is_none()) {
                 return refuse("a row names somebody who is no member");
             }
+            self.check_change(partition)?;
         }
         if self.settings.copies == 0 { refuse("at least one copy is wanted") } else { Ok(()) }
+    }
+}
+
+impl Ring {
+    /// Whether the step that a partition is in can be one.
+    fn check_change(&self, partition: &Partition) -> Result<(), RingError> {
+        let refuse = |why: &str| Err(RingError(why.to_owned()));
+        let member = |number: &MemberNumber| self.member(*number).is_some();
+        let distinct = |set: &[MemberNumber]| {
+            let mut sorted = set.to_vec();
+            sorted.sort_unstable();
+            !set.is_empty() && sorted.is_sorted_by(|a, b| a < b)
+        };
+        if partition.since > self.epoch {
+            return refuse("a row has changed in a later epoch than the ring's");
+        }
+        match &partition.change {
+            None => {}
+            Some(Change::Prepare { incoming, outgoing }) => {
+                if !member(incoming) || partition.row.contains(incoming) {
+                    return refuse("who comes in is a member that has no seat in the row");
+                }
+                if outgoing.is_some_and(|outgoing| !partition.row.contains(&outgoing)) {
+                    return refuse("who goes out has a seat in the row");
+                }
+            }
+            Some(Change::Settle { incoming, before }) => {
+                if !partition.row.contains(incoming) {
+                    return refuse("who settles has a seat in the row");
+                }
+                if before.is_empty() || !before.iter().all(|set| distinct(set)) {
+                    return refuse("who settles follows sets of distinct owners");
+                }
+            }
+        }
+        match &partition.goal {
+            Some(goal) if !distinct(goal) || !goal.iter().all(member) => {
+                refuse("a row's goal names distinct members")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -186,6 +288,7 @@ mod tests {
             zone: String::new(),
             weight: 1,
             since: Epoch(1),
+            leaving: false,
         };
         let first = found(ClusterId(1), Secret([0; 16]), vec![member], Settings::default());
         let dead = Dead::new(vec![Actor::new(2, 9), Actor::new(1, 5)]).expect("each once");

@@ -15,6 +15,7 @@ fn ring() -> Ring {
         zone: String::new(),
         weight: 1,
         since: Epoch(1),
+        leaving: false,
     };
     found(CLUSTER, Secret([0; 16]), (1..=3).map(member).collect(), Settings::default())
 }

@@ -100,11 +100,12 @@ impl Cluster {
             zone: String::new(),
             weight: 1,
             since: Epoch(1),
+            leaving: false,
         };
         let row: Vec<MemberNumber> = plan.row.iter().copied().map(MemberNumber).collect();
         let partition = |index: u16| {
             let first = Slot::new(index * (SLOTS / plan.partitions)).expect("a slot");
-            Partition { first, row: row.clone() }
+            Partition::settled(first, row.clone())
         };
         let ring = Ring {
             cluster: ClusterId(1),
@@ -115,6 +116,9 @@ impl Cluster {
             settings: Settings { copies: plan.row.len() as u8 },
             secret: Secret([7; 16]),
             dead: Dead::NONE,
+            highest: 0,
+            paused: false,
+            lineage: 0,
         };
         ring.check().expect("a ring");
         let mut cluster = Cluster {

@@ -69,6 +69,7 @@ pub(crate) fn ring(mix: &Mix) -> Ring {
         zone: String::new(),
         weight: 1,
         since: Epoch(1),
+        leaving: false,
     };
     let members = (1..=mix.shards.len() as u16).map(member).collect();
     found(ClusterId(1), Secret([7; 16]), members, Settings { copies: mix.copies })
