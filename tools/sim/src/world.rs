@@ -319,6 +319,7 @@ impl World {
             superseded: &self.superseded,
             silent_restores: &self.silent_restores,
             actors: self.nodes.iter().flat_map(|node| &node.process).map(|one| one.actor).collect(),
+            dead: &self.ring.dead,
             row: usize::from(self.mix.copies).min(self.nodes.len()),
         };
         let found = judge(&evidence, &mut self.counts);

@@ -42,7 +42,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use ringdove::causality::{Actor, Dot, DotSet};
+    use ringdove::causality::{Actor, Dead, Dot, DotSet};
     use ringdove::key::Key;
     use ringdove::ring::Token;
     use ringdove::wire::{Level, Source};
@@ -56,6 +56,7 @@ pub(super) mod tests {
         pub(in crate::checkers) history: History,
         dump: Dump,
         actors: BTreeSet<Actor>,
+        dead: Dead,
     }
 
     pub(in crate::checkers) fn op(kind: Kind, seen: &[OpId]) -> Op {
@@ -95,7 +96,13 @@ pub(super) mod tests {
             let token = Token::of(&key);
             let place = KeyPlace { name: "k".into(), token, slot: token.slot(), key };
             let history = History { keys: vec![place], ops: Vec::new() };
-            Story { history, dump: Dump::default(), actors: BTreeSet::new() }
+            let (dump, actors) = (Dump::default(), BTreeSet::new());
+            Story { history, dump, actors, dead: Dead::NONE }
+        }
+
+        /// The ring lists this actor as dead.
+        pub(in crate::checkers) fn list(&mut self, actor: Actor) {
+            self.dead = self.dead.and([actor]).expect("listed once");
         }
 
         /// A context is left at the key in the end.
@@ -124,6 +131,7 @@ pub(super) mod tests {
                 history: &self.history,
                 dumps: std::slice::from_ref(&self.dump),
                 actors: self.actors.clone(),
+                dead: &self.dead,
                 present: vec![present.iter().copied().collect()],
                 graphs: vec![Graph::of(&self.history, 0)],
                 superseded: &BTreeSet::new(),

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use ringdove::causality::{Actor, Dot, DotSet};
+use ringdove::causality::{Actor, Dead, Dot, DotSet};
 use ringdove::ring::Slot;
 
 pub(crate) use convergence::{difference, unequal};
@@ -101,6 +101,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) silent_restores: &'a [Duration],
     /// Who writes in the end.
     pub(crate) actors: BTreeSet<Actor>,
+    /// Who was listed as dead by then.
+    pub(crate) dead: &'a Dead,
     /// How many owners a slot has.
     pub(crate) row: usize,
 }
