@@ -200,6 +200,11 @@ impl<D: Disk> Shard<D> {
 
     /// A view has come: takes over what its ring lists beyond what is known.
     pub(super) fn learn_dead(&mut self, view: &View) {
+        if self.view.is_none() {
+            // What says that they were delivered may be in a part of the log that was lost.
+            let known = self.store.dead().actors().to_vec();
+            self.drop_hints_of(&known);
+        }
         let (known, listed) = (self.store.dead().actors(), view.ring.dead.actors());
         let Some(more) = listed.strip_prefix(known) else {
             assert!(

@@ -232,7 +232,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Drops hints for what actors wrote that are listed as dead. All were delivered before they were listed: only an
-    /// old copy of a disk still has any.
+    /// old copy of a disk still has any, or a salvaged one.
     pub(super) fn drop_hints_of(&mut self, dead: &[Actor]) {
         let of_theirs = |head: &HintHead| head.delta.dots().any(|dot| dead.contains(&dot.actor));
         let hints = self.store.hints().filter(|(_, head)| of_theirs(head));
