@@ -77,6 +77,15 @@ pub enum Change {
         /// left the cluster.
         before: Vec<Vec<MemberNumber>>,
     },
+    /// A seat is gone and nobody has it. All owners count, but no other seat changes before a majority of
+    /// them has pulled from `lost`, after its fence, or from enough of `before`: until then a write
+    /// may be with fewer than a majority of the row.
+    Cover {
+        /// Who had the seat, and keeps its copy. It may have left the cluster.
+        lost: MemberNumber,
+        /// The owners as long as it had.
+        before: Vec<MemberNumber>,
+    },
 }
 
 /// What all members agree on besides who owns what.
@@ -252,6 +261,13 @@ impl Ring {
                 }
                 if before.is_empty() || !before.iter().all(|set| distinct(set)) {
                     return refuse("who settles follows sets of distinct owners");
+                }
+            }
+            Some(Change::Cover { lost, before }) => {
+                let rest = || before.iter().filter(|owner| *owner != lost);
+                let one_fewer = before.len() == partition.row.len() + 1 && before.contains(lost);
+                if !distinct(before) || !one_fewer || !rest().all(|o| partition.row.contains(o)) {
+                    return refuse("a lost seat leaves the owners before, less one");
                 }
             }
         }
