@@ -1,8 +1,8 @@
 //! Who is in the cluster, who answers, and the founding of it, as a state machine: datagrams and
 //! time in, datagrams, views and things to write down out.
 //!
-//! Three truths are kept apart. *Liveness* is this node's own opinion, from heartbeats, and may change
-//! its mind any time. The *ring* is decided once per epoch; the first one by the unanimous vote of all
+//! Three truths are kept apart. *Liveness* is what members find of each other, by heartbeats and gossip (`membership`), and may
+//! change any time. The *ring* is decided once per epoch; the first one by the unanimous vote of all
 //! nodes named in one seed list. *Hints* (who answers just now) are the shards' affair.
 //!
 //! A life: the boot counter is written down; then, without a ring, the node is *founding*; with one,
@@ -15,7 +15,7 @@
 
 mod event;
 mod founding;
-mod liveness;
+mod membership;
 mod proposal;
 mod seeds;
 mod state;
@@ -31,7 +31,7 @@ use rand::{RngExt, SeedableRng};
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
 pub use event::{Effect, Event, Now, Route};
-pub use liveness::Ignored;
+pub use membership::Ignored;
 pub use proposal::Proposal;
 pub use state::{ConfigError, ControlConfig, ControlState, Moved};
 
@@ -39,7 +39,7 @@ use crate::causality::Secret;
 use crate::ring::{MemberNumber, NodeId, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
 use founding::{Decision, Founding, Myself, Pending};
-use liveness::{Liveness, Voice};
+use membership::{Membership, Voice};
 use seeds::Seeds;
 
 /// Being told the time later than this after it was due means that this node was paused.
@@ -59,7 +59,7 @@ enum Phase {
     /// There is no ring yet.
     Founding(Founding),
     /// There is one.
-    Member(Liveness),
+    Member(Box<Membership>),
 }
 
 /// The control machine of one node.
@@ -124,13 +124,13 @@ impl Control {
             Event::PersistFailed(number, why) => self.persist_failed(number, why, effects),
             Event::Resolved(seed, addrs) => self.me.seeds.resolved(&seed, addrs),
             Event::Lane(member, open) => {
-                if let Phase::Member(liveness) = &mut self.phase {
-                    liveness.lane(member, open);
+                if let Phase::Member(members) = &mut self.phase {
+                    members.lane(member, open);
                 }
             }
             Event::LogPosition(positions) => {
-                if let Phase::Member(liveness) = &mut self.phase {
-                    liveness.voice.log.clone_from(&positions);
+                if let Phase::Member(members) = &mut self.phase {
+                    members.log_position(self.me.now, positions.clone(), effects);
                 }
                 self.log = positions;
             }
@@ -152,7 +152,7 @@ impl Control {
     /// The cluster as this node sees it, once there is a ring.
     pub fn view(&self) -> Option<View> {
         match &self.phase {
-            Phase::Member(liveness) => Some(liveness.view()),
+            Phase::Member(members) => Some(members.view()),
             Phase::New | Phase::Booting | Phase::Founding(_) => None,
         }
     }
@@ -161,7 +161,7 @@ impl Control {
     /// while there is no ring.
     pub fn leader(&self) -> Option<MemberNumber> {
         match &self.phase {
-            Phase::Member(liveness) => Some(liveness.leader()),
+            Phase::Member(members) => Some(members.leader()),
             Phase::New | Phase::Booting | Phase::Founding(_) => None,
         }
     }
@@ -174,10 +174,10 @@ impl Control {
     fn tell_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.me.now = self.me.now.max(now);
         let late = self.me.now.saturating_sub(self.due);
-        if let Phase::Member(liveness) = &mut self.phase
+        if let Phase::Member(members) = &mut self.phase
             && late > PAUSE
         {
-            liveness.paused(late, self.me.now);
+            members.paused(late, self.me.now);
             let sentence = format!(
                 "this node was held up for {} ms; others get as much longer to answer",
                 late.as_millis()
@@ -257,9 +257,14 @@ impl Control {
             addr: self.me.config.advertise,
             shards: self.me.config.shards,
             log: self.log.clone(),
+            incarnation: 0,
+            told: (ring.epoch, 0),
+            version: 1,
         };
         self.next_call = self.me.now + CALL;
-        self.phase = Phase::Member(Liveness::new(ring, &self.me.state.moved, voice, self.me.now));
+        let (moved, seed) = (&self.me.state.moved, self.random.random());
+        let members = Membership::new(ring, moved, voice, seed, self.me.now, effects);
+        self.phase = Phase::Member(Box::new(members));
     }
 
     fn datagram(&mut self, from: SocketAddr, bytes: &[u8], effects: &mut Vec<Effect>) {
@@ -270,12 +275,9 @@ impl Control {
                 self.hello(from, hello, effects);
                 Ok(())
             }
-            (Ok(Datagram::Probe(_) | Datagram::Ack(_)), Phase::Founding(_)) => Err(Ignored::Early),
-            (Ok(Datagram::Probe(beat)), Phase::Member(liveness)) => {
-                liveness.hear(self.me.now, from, &beat, false, effects)
-            }
-            (Ok(Datagram::Ack(beat)), Phase::Member(liveness)) => {
-                liveness.hear(self.me.now, from, &beat, true, effects)
+            (Ok(_), Phase::Founding(_)) => Err(Ignored::Early),
+            (Ok(datagram), Phase::Member(members)) => {
+                members.hear(self.me.now, from, datagram, effects)
             }
         };
         if let Err(why) = heard {
@@ -293,14 +295,15 @@ impl Control {
         match &mut self.phase {
             Phase::New | Phase::Booting => {}
             Phase::Founding(founding) => founding.hear(&self.me, from, hello, effects),
-            Phase::Member(liveness) => {
+            Phase::Member(members) => {
                 if !hello.answer && hello.card.id != self.me.state.id {
                     let (proposal, ring) = self.founded;
-                    let stage = Stage::Founded { cluster: liveness.ring.cluster, proposal, ring };
+                    let stage = Stage::Founded { cluster: members.ring.cluster, proposal, ring };
                     let answer = self.me.hello(true, hello.round, hello.at, stage);
                     effects.push(Effect::Datagram(from, answer.encode()));
                 }
-                liveness.seen_at(hello.card.id, hello.boot, hello.card.addr);
+                let (id, boot, addr) = (hello.card.id, hello.boot, hello.card.addr);
+                members.seen_at(self.me.now, id, boot, addr, effects);
             }
         }
     }
@@ -370,28 +373,30 @@ impl Control {
     }
 
     fn go_on_member(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Member(liveness) = &mut self.phase else { return };
-        liveness.judge(self.me.now, effects);
-        liveness.probe(self.me.now, &mut self.random, effects);
-        liveness.publish(effects);
-        let moved = liveness.moved();
-        let anyone_down = liveness.known.values().any(|known| !known.up);
+        let Phase::Member(members) = &mut self.phase else { return };
+        members.tick(self.me.now, effects);
+        let changed = members.publish(self.me.now, effects);
+        let anyone_down = || members.known.values().any(|known| !known.up);
+        if self.me.now >= self.next_call {
+            self.next_call = self.me.now + CALL;
+            if anyone_down() {
+                self.call_seeds(effects);
+            }
+        }
+        let Phase::Member(members) = &mut self.phase else { return };
+        let moved = if changed { members.moved() } else { return };
         if moved != self.me.state.moved {
             self.me.state.moved = moved;
             self.persist(false, effects);
-        }
-        if anyone_down && self.me.now >= self.next_call {
-            self.next_call = self.me.now + CALL;
-            self.call_seeds(effects);
         }
     }
 
     /// Somebody is down: perhaps a seed is where it went, or it is where a seed's name leads now.
     fn call_seeds(&mut self, effects: &mut Vec<Effect>) {
         self.me.seeds.look_up(self.me.now, effects);
-        let Phase::Member(liveness) = &self.phase else { return };
+        let Phase::Member(members) = &self.phase else { return };
         let (proposal, ring) = self.founded;
-        let stage = Stage::Founded { cluster: liveness.ring.cluster, proposal, ring };
+        let stage = Stage::Founded { cluster: members.ring.cluster, proposal, ring };
         for addr in self.me.seeds.addrs() {
             if addr != self.me.config.advertise {
                 let call = self.me.hello(false, 0, addr, stage);
@@ -408,7 +413,7 @@ impl Control {
                 let seeds = self.me.seeds.due().unwrap_or(idle);
                 idle.min(founding.due(&self.me).unwrap_or(idle)).min(seeds)
             }
-            Phase::Member(liveness) => idle.min(liveness.due().unwrap_or(idle)),
+            Phase::Member(members) => idle.min(members.due().unwrap_or(idle)),
         }
     }
 }

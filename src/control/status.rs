@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::liveness::{Ignored, Known, Liveness, fork_alarm};
+use super::membership::{Ignored, Known, Membership, fork_alarm};
 use super::{Control, Now, Phase};
 use crate::ring::{Member, MemberNumber, Partition, Ring, SLOTS};
 use crate::wire::datagram::Card;
+use crate::wire::gossip::Rank;
 use crate::wire::{MemberLine, PartitionShown, RingShown, Status};
 
 impl Control {
@@ -23,21 +24,21 @@ impl Control {
                 cards.insert(mine.id, &mine);
                 cards.values().map(|card| joining(card, card.id == mine.id)).collect()
             }
-            Phase::Member(liveness) => {
-                let shares = shares(&liveness.ring);
-                let line = |member| member_line(liveness, member, &shares, self.me.now);
-                liveness.ring.members.iter().map(line).collect()
+            Phase::Member(members) => {
+                let shares = shares(&members.ring);
+                let line = |member| member_line(members, member, &shares, self.me.now);
+                members.ring.members.iter().map(line).collect()
             }
         }
     }
 
     /// Who owns what. Without partitions while there is no ring.
     pub fn ring_shown(&self) -> RingShown {
-        let Phase::Member(liveness) = &self.phase else {
+        let Phase::Member(members) = &self.phase else {
             return RingShown { epoch: 0, copies: self.me.config.copies, partitions: Vec::new() };
         };
-        let ring = &liveness.ring;
-        let name = |owner: &MemberNumber| name_of(liveness, *owner);
+        let ring = &members.ring;
+        let name = |owner: &MemberNumber| name_of(members, *owner);
         let partition = |(index, partition): (usize, &Partition)| PartitionShown {
             first: partition.first.number(),
             slots: ring.slots_of(index).count() as u16,
@@ -52,10 +53,10 @@ impl Control {
 
     /// How the cluster is: everything but what the shards count (keys, conflicts, hints).
     pub fn status_part(&self) -> Status {
-        let Phase::Member(liveness) = &self.phase else { return self.status_waiting() };
-        let ring = &liveness.ring;
-        let tally = Tally::of(liveness);
-        let up = liveness.known.values().filter(|known| known.usable()).count() + 1;
+        let Phase::Member(members) = &self.phase else { return self.status_waiting() };
+        let ring = &members.ring;
+        let tally = Tally::of(members);
+        let up = members.known.values().filter(|known| known.usable()).count() + 1;
         let health = match &tally {
             Tally { unavailable: 1.., .. } => "unavailable",
             Tally { degraded: 1.., .. } => "degraded",
@@ -80,7 +81,7 @@ impl Control {
             missing: Vec::new(),
             node: self.me.config.name.clone(),
             waiting: String::new(),
-            sentences: self.sentences(liveness, &tally),
+            sentences: self.sentences(members, &tally),
         }
     }
 
@@ -120,15 +121,15 @@ impl Control {
         }
     }
 
-    fn sentences(&self, liveness: &Liveness, tally: &Tally) -> Vec<String> {
+    fn sentences(&self, members: &Membership, tally: &Tally) -> Vec<String> {
         let mut sentences: Vec<String> = Vec::new();
-        let forks = liveness.forks().map(|known| fork_alarm(&known.name, known.epoch));
+        let forks = members.forks().map(|known| fork_alarm(&known.name, known.epoch));
         sentences.extend(forks);
         sentences.push(tally.sentence());
-        sentences.extend(shape(&liveness.ring, tally));
+        sentences.extend(shape(&members.ring, tally));
         sentences
-            .extend(liveness.known.values().flat_map(|known| known_sentences(known, self.me.now)));
-        sentences.extend(namesakes(liveness));
+            .extend(members.known.values().flat_map(|known| known_sentences(known, self.me.now)));
+        sentences.extend(namesakes(members));
         sentences.extend(self.ignored_sentences());
         sentences
     }
@@ -167,12 +168,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(liveness: &Liveness) -> Self {
+    fn of(members: &Membership) -> Self {
         let is_up = |number: &MemberNumber| {
-            *number == liveness.me || liveness.known.get(number).is_some_and(|known| known.usable())
+            *number == members.me || members.known.get(number).is_some_and(|known| known.usable())
         };
         let mut tally = Tally { whole: 0, degraded: 0, unavailable: 0, slack: u32::MAX };
-        for partition in &liveness.ring.partitions {
+        for partition in &members.ring.partitions {
             let quorum = partition.row.len() / 2 + 1;
             let up = partition.row.iter().filter(|number| is_up(number)).count();
             if up == partition.row.len() {
@@ -243,6 +244,13 @@ fn known_sentences(known: &Known, now: Now) -> Vec<String> {
     let mut sentences = Vec::new();
     if !known.up {
         sentences.push(match known.heard {
+            _ if known.rank() == Some(Rank::Left) => {
+                format!("{name} ({addr}) is down: it was stopped. Start it again on its data directory.")
+            }
+            _ if known.unreachable && known.rank() == Some(Rank::Alive) => format!(
+                "{name} ({addr}) does not answer this node, though others hear it: the way between the two is cut. \
+                 Data go there through the others. Look at the network between here and there."
+            ),
             Some(heard) => format!(
                 "{name} ({addr}) is down: it last answered {} s ago. If its process runs, look at the network \
                  between here and there; if not, start it again on its data directory.",
@@ -278,10 +286,10 @@ fn no_lane(known: &Known) -> String {
     )
 }
 
-fn namesakes(liveness: &Liveness) -> Vec<String> {
+fn namesakes(members: &Membership) -> Vec<String> {
     let mut names: BTreeMap<String, u32> = BTreeMap::new();
-    for member in &liveness.ring.members {
-        *names.entry(name_of(liveness, member.number)).or_default() += 1;
+    for member in &members.ring.members {
+        *names.entry(name_of(members, member.number)).or_default() += 1;
     }
     let double = names.into_iter().filter(|(_, count)| *count > 1);
     double
@@ -291,11 +299,11 @@ fn namesakes(liveness: &Liveness) -> Vec<String> {
         .collect()
 }
 
-fn name_of(liveness: &Liveness, number: MemberNumber) -> String {
-    if number == liveness.me {
-        return liveness.voice.name.clone();
+fn name_of(members: &Membership, number: MemberNumber) -> String {
+    if number == members.me {
+        return members.voice.name.clone();
     }
-    liveness.known.get(&number).map(|known| known.name.clone()).unwrap_or_default()
+    members.known.get(&number).map(|known| known.name.clone()).unwrap_or_default()
 }
 
 /// How many slots each member has a copy of.
@@ -309,25 +317,25 @@ fn shares(ring: &Ring) -> BTreeMap<MemberNumber, u32> {
 }
 
 fn member_line(
-    liveness: &Liveness,
+    members: &Membership,
     member: &Member,
     shares: &BTreeMap<MemberNumber, u32>,
     now: Now,
 ) -> MemberLine {
-    let me = member.number == liveness.me;
-    let known = liveness.known.get(&member.number);
+    let me = member.number == members.me;
+    let known = members.known.get(&member.number);
     // Whom no data can be sent to is of no use, whatever it answers.
     let up = me || known.is_some_and(Known::usable);
     let note = known.filter(|known| known.up && !known.usable()).map(no_lane).unwrap_or_default();
     let total = f64::from(shares.values().sum::<u32>().max(u32::from(SLOTS)));
     let share = shares.get(&member.number).copied().unwrap_or_default();
     MemberLine {
-        name: name_of(liveness, member.number),
+        name: name_of(members, member.number),
         id: member.id.to_string(),
-        addr: known.map_or(liveness.voice.addr, |known| known.addr).to_string(),
+        addr: known.map_or(members.voice.addr, |known| known.addr).to_string(),
         zone: member.zone.clone(),
         state: if up { "UN" } else { "DN" }.to_owned(),
-        leader: liveness.leader() == member.number,
+        leader: members.leader() == member.number,
         me,
         number: member.number.0,
         share_percent: format!("{:.1}", f64::from(share) / total * 100.0),

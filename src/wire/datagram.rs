@@ -1,11 +1,18 @@
-//! What control machines say to each other over UDP: founding and heartbeats.
+//! What control machines say to each other over UDP: founding, heartbeats and gossip.
 //!
 //! | datagram | from → to | answered by | if it is lost |
 //! |---|---|---|---|
 //! | [`Hello`](Datagram::Hello), `answer: false` | founder → every seed; member → seeds, while a member is down | `Hello`, `answer: true` | the next round |
 //! | [`Hello`](Datagram::Hello), `answer: true` | whoever was asked → the asker | nothing | the next round |
-//! | [`Probe`](Datagram::Probe) | member → every member | `Ack` | the next probe |
-//! | [`Ack`](Datagram::Ack) | member → the prober | nothing | the next probe |
+//! | [`Probe`](Datagram::Probe) | member → member | `Ack` | another round, with relays |
+//! | [`Ack`](Datagram::Ack) | member → the prober | nothing | another round |
+//! | [`Ask`](Datagram::Ask) | prober → relay: probe the target for me | `Told` | other relays' answers |
+//! | [`Told`](Datagram::Told) | relay → the prober: it answered, or did not | nothing | other relays' answers |
+//! | [`Rumours`](Datagram::Rumours) | member → three members, while there are any | nothing | told again by others |
+//! | [`Root`](Datagram::Root) | member → one whose fingerprint differs | `Digests` | the next heartbeat that differs |
+//! | [`Digests`](Datagram::Digests) | → the sender of the root | `Pull` | the same |
+//! | [`Pull`](Datagram::Pull) | → the sender of the digests | `Facts`, as many as it takes, at most 4 | the same |
+//! | [`Facts`](Datagram::Facts) | → whoever pulled, or is behind in what it says of itself | nothing | the same |
 //!
 //! Bytes: magic `RDOV` (4), version 1 (1), zeros (3), crc32c of all that follows (4, little-endian), then the
 //! [`Datagram`] as MessagePack with named fields. A reader skips fields that it does not know, so fields can be added.
@@ -17,10 +24,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::gossip::{self, Beat, Digests, Errand, Gossip, Head, Pull, Root};
 use crate::causality::Secret;
 use crate::fields::{Malformed, Reader, WriteFields};
 use crate::pack::{pack, unpack};
-use crate::ring::{ClusterId, Epoch, NodeId};
+use crate::ring::{ClusterId, NodeId};
 
 /// The most bytes of a datagram: fits into every path's packets with room for tunnels' headers.
 pub const MAX_DATAGRAM: usize = 1200;
@@ -43,6 +51,20 @@ pub enum Datagram {
     Probe(Beat),
     /// I am here too.
     Ack(Beat),
+    /// Is that one there? I do not hear it.
+    Ask(Errand),
+    /// It is, or I do not hear it either.
+    Told(Errand),
+    /// Pass it on.
+    Rumours(Gossip),
+    /// We do not know the same; where do we differ?
+    Root(Root),
+    /// There.
+    Digests(Digests),
+    /// I have this, and want that.
+    Pull(Pull),
+    /// Here it is.
+    Facts(Gossip),
 }
 
 /// What a founder brings to the founding of a cluster.
@@ -110,40 +132,6 @@ pub struct Hello {
     pub seeds: String,
 }
 
-/// A heartbeat: a probe or its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
-    /// The prober's number for this probe; the answer repeats it.
-    pub seq: u64,
-    /// The sender's cluster.
-    pub cluster: ClusterId,
-    /// The sender.
-    pub from: NodeId,
-    /// Whom it is meant for: another that listens there now ignores it.
-    pub to: NodeId,
-    /// The sender's boot counter.
-    pub boot: u64,
-    /// A random number of the sender's process.
-    pub life: u64,
-    /// Whether the sender has heard the receiver lately.
-    pub hears_you: bool,
-    /// The epoch of the sender's ring.
-    pub epoch: Epoch,
-    /// The hash of that ring.
-    pub ring: u64,
-    /// How many shards the sender has.
-    pub shards: u16,
-    /// What the sender is called.
-    pub name: String,
-    /// Where others reach it.
-    pub addr: SocketAddr,
-    /// How far each of its shards' logs is synced.
-    pub log: Vec<u64>,
-    /// Whether the sender remembers more of the receiver's logs than they held when its life began.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rolled_back: bool,
-}
-
 impl Datagram {
     /// Its bytes.
     ///
@@ -196,18 +184,26 @@ impl Datagram {
                 }
                 Ok(())
             }
-            Datagram::Probe(beat) | Datagram::Ack(beat) => {
-                if beat.name.len() > MAX_NAME {
-                    return Err(Malformed("a name is too long"));
-                }
-                if beat.shards == 0 || beat.shards > MAX_SHARDS || !beat.shards.is_power_of_two() {
-                    return Err(Malformed("the number of shards is no power of two up to 64"));
-                }
-                if beat.log.len() > usize::from(MAX_SHARDS) {
-                    return Err(Malformed("more log positions than shards can be"));
-                }
-                Ok(())
-            }
+            Datagram::Probe(beat) | Datagram::Ack(beat) => gossip::check_beat(beat),
+            Datagram::Ask(errand) | Datagram::Told(errand) => gossip::check_news(&errand.news),
+            Datagram::Rumours(gossip) | Datagram::Facts(gossip) => gossip::check_news(&gossip.news),
+            Datagram::Root(root) => gossip::check_root(root),
+            // A datagram holds no more of them than it should.
+            Datagram::Digests(_) => Ok(()),
+            Datagram::Pull(pull) => gossip::check_news(&pull.news),
+        }
+    }
+
+    /// From whom to whom, if it is about members.
+    pub fn head(&self) -> Option<&Head> {
+        match self {
+            Datagram::Hello(_) => None,
+            Datagram::Probe(beat) | Datagram::Ack(beat) => Some(&beat.head),
+            Datagram::Ask(errand) | Datagram::Told(errand) => Some(&errand.head),
+            Datagram::Rumours(gossip) | Datagram::Facts(gossip) => Some(&gossip.head),
+            Datagram::Root(root) => Some(&root.head),
+            Datagram::Digests(digests) => Some(&digests.head),
+            Datagram::Pull(pull) => Some(&pull.head),
         }
     }
 }

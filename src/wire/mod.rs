@@ -5,7 +5,7 @@
 //!
 //! A frame's bytes: `frame` (header, limits, checksum), `kind` (the numbers), `codec` (which body is
 //! which), `body` (fixed bodies). A connection begins with a `handshake`, then carries messages. The
-//! control machines' datagrams stand apart in [`datagram`].
+//! control machines' datagrams stand apart in [`datagram`], and what they say of members in [`gossip`].
 
 mod body;
 mod codec;
@@ -13,6 +13,7 @@ pub mod datagram;
 mod error;
 mod failure;
 mod frame;
+pub mod gossip;
 mod handshake;
 mod kind;
 mod level;

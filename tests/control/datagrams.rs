@@ -12,9 +12,13 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use ringdove::causality::Secret;
 use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Ignored, Moved};
-use ringdove::ring::{ClusterId, Epoch, NodeId};
+use ringdove::ring::{ClusterId, Epoch, MemberNumber, NodeId};
 use ringdove::wire::datagram::{
-    Beat, Card, Datagram, Hello, MAX_DATAGRAM, MAX_NAME, MAX_SEEDS_SHOWN, MAX_SHARDS, Stage,
+    Card, Datagram, Hello, MAX_DATAGRAM, MAX_NAME, MAX_SEEDS_SHOWN, MAX_SHARDS, Stage,
+};
+use ringdove::wire::gossip::{
+    BUCKETS, Beat, Claim, Details, Digest, Digests, Errand, Essentials, Gossip, Head, MAX_ACCUSERS,
+    News, Pull, Rank, Root, Stamp, fit,
 };
 
 use super::net::{Net, addr, seconds};
@@ -37,35 +41,86 @@ fn hello(stage: Stage) -> Datagram {
     Datagram::Hello(Hello { answer, round, at, boot, life, card: card(), stage, seeds })
 }
 
-fn beat() -> Beat {
-    Beat {
-        seq: 300,
+fn head() -> Head {
+    Head {
         cluster: ClusterId(0xc1),
         from: card().id,
         to: NodeId(2),
         boot: 3,
         life: 0xfeed,
-        hears_you: true,
+        incarnation: 1,
         epoch: Epoch(1),
         ring: 0xdead_beef,
-        shards: 2,
-        name: "anna".to_owned(),
-        addr: "[2001:db8::1]:7400".parse().expect("an address"),
-        log: vec![70_000, 5],
-        rolled_back: false,
+        fingerprint: 0x0fed_cba9_8765_4321,
     }
+}
+
+fn beat() -> Beat {
+    Beat { head: head(), seq: 300, log: vec![70_000, 5], rolled_back: false, news: Vec::new() }
+}
+
+fn news() -> Vec<News> {
+    let stamp = Stamp { boot: 3, version: 1 };
+    let addr = "[2001:db8::1]:7400".parse().expect("an address");
+    let essentials = Essentials { stamp, addr, shards: 2 };
+    let (epoch, ring, name) = (Epoch(1), 0xdead_beef, "anna".to_owned());
+    let details = Details { stamp, name, epoch, ring };
+    let full = News {
+        of: MemberNumber(1),
+        claim: Claim::alive(3, 1),
+        accusers: Vec::new(),
+        essentials: Some(essentials),
+        details: Some(details),
+    };
+    let suspect = News {
+        of: MemberNumber(300),
+        claim: Claim::alive(9, 0).ranked(Rank::Suspect),
+        accusers: vec![MemberNumber(1), MemberNumber(2)],
+        essentials: None,
+        details: None,
+    };
+    vec![full, suspect]
+}
+
+fn digest() -> Digest {
+    let (essentials, details) = (Stamp { boot: 3, version: 1 }, Stamp { boot: 3, version: 4 });
+    Digest { of: MemberNumber(1), claim: Some(Claim::alive(3, 0)), essentials, details }
+}
+
+/// Everything that is said of members.
+fn gossip() -> Vec<(&'static str, Datagram)> {
+    let (head, seq, target) = (head(), 300, MemberNumber(7));
+    let errand = |answered, news| Errand { head, seq, target, answered, news };
+    let unknown = Digest {
+        of: MemberNumber(2),
+        claim: None,
+        essentials: Stamp::default(),
+        details: Stamp::default(),
+    };
+    let buckets = (0..BUCKETS as u32).map(|n| n * 0x0101_0101).collect();
+    vec![
+        ("ask", Datagram::Ask(errand(false, Vec::new()))),
+        ("told", Datagram::Told(errand(true, news()))),
+        ("rumours", Datagram::Rumours(Gossip { head, news: news() })),
+        ("root", Datagram::Root(Root { head, buckets })),
+        ("digests", Datagram::Digests(Digests { head, digests: vec![digest(), unknown] })),
+        ("pull", Datagram::Pull(Pull { head, want: vec![unknown], news: news() })),
+        ("facts", Datagram::Facts(Gossip { head, news: news() })),
+    ]
 }
 
 fn samples() -> Vec<(&'static str, Datagram)> {
     let (cluster, proposal, ring) = (ClusterId(0xc1), 0xabc, 0xdead_beef);
-    vec![
+    let mut samples = vec![
         ("hello-gathering", hello(Stage::Gathering)),
         ("hello-voted", hello(Stage::Voted { proposal, ring })),
         ("hello-doubting", hello(Stage::Doubting)),
         ("hello-founded", hello(Stage::Founded { cluster, proposal, ring })),
         ("probe", Datagram::Probe(beat())),
-        ("ack", Datagram::Ack(Beat { hears_you: false, log: Vec::new(), ..beat() })),
-    ]
+        ("ack", Datagram::Ack(Beat { log: Vec::new(), news: news(), ..beat() })),
+    ];
+    samples.extend(gossip());
+    samples
 }
 
 /// A state with everything in it: what a founder has on its disk after its cluster is founded.
@@ -144,23 +199,41 @@ fn the_largest_datagrams_fit() {
     let seeds = "s".repeat(MAX_SEEDS_SHOWN);
     let (answer, round, at, boot, life) = (true, big, far, big, big);
     let hello = Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds });
-    let beat = Datagram::Probe(Beat {
-        seq: big,
+    let head = Head {
         cluster: ClusterId(big),
         from: id,
         to: id,
         boot: big,
         life: big,
-        hears_you: true,
+        incarnation: big,
         epoch: Epoch(u32::MAX),
         ring: big,
-        shards: MAX_SHARDS,
-        name: long,
-        addr: far,
-        log: vec![big; usize::from(MAX_SHARDS)],
-        rolled_back: true,
-    });
-    for datagram in [hello, beat] {
+        fingerprint: big,
+    };
+    let (of, stamp) = (MemberNumber(u16::MAX), Stamp { boot: big, version: big });
+    let claim = Claim { boot: big, incarnation: big, rank: Rank::Left };
+    let news = News {
+        of,
+        claim,
+        accusers: vec![of; MAX_ACCUSERS],
+        essentials: Some(Essentials { stamp, addr: far, shards: MAX_SHARDS }),
+        details: Some(Details { stamp, name: long, epoch: Epoch(u32::MAX), ring: big }),
+    };
+    let digest = Digest { of, claim: Some(claim), essentials: stamp, details: stamp };
+    let log = vec![big; usize::from(MAX_SHARDS)];
+    let beside = 40 + 9 * log.len();
+    let news = |beside| fit(&mut vec![news.clone(); 100], beside, News::bytes);
+    let beat = Datagram::Probe(Beat { head, seq: big, log, rolled_back: true, news: news(beside) });
+    let errand = Errand { head, seq: big, target: of, answered: true, news: news(40) };
+    let digests = fit(&mut vec![digest; 100], 0, Digest::bytes);
+    let want = vec![digest; 10];
+    let beside = 10 + want.iter().map(Digest::bytes).sum::<usize>();
+    let pull = Pull { head, want, news: news(beside) };
+    let gossip = Datagram::Rumours(Gossip { head, news: news(0) });
+    let digests = Datagram::Digests(Digests { head, digests });
+    let root = Datagram::Root(Root { head, buckets: vec![u32::MAX; BUCKETS] });
+    let rest = [gossip, digests, root, Datagram::Told(errand), Datagram::Pull(pull)];
+    for datagram in [hello, beat].into_iter().chain(rest) {
         let bytes = datagram.encode();
         assert!(bytes.len() <= MAX_DATAGRAM);
         assert_eq!(Datagram::decode(&bytes), Ok(datagram));
@@ -170,15 +243,25 @@ fn the_largest_datagrams_fit() {
 /// Datagrams whose checksum is right and whose fields are not.
 #[test]
 fn fields_beyond_their_limits_are_refused() {
-    let names = |name: String| Datagram::Probe(Beat { name, ..beat() });
-    let shards = |shards| Datagram::Ack(Beat { shards, ..beat() });
+    let one = |news: News| Datagram::Ack(Beat { news: vec![news], ..beat() });
+    let first = || news().swap_remove(0);
+    let names = |name: String| {
+        let details = first().details.map(|it| Details { name, ..it });
+        one(News { details, ..first() })
+    };
+    let shards = |shards| {
+        let essentials = first().essentials.map(|it| Essentials { shards, ..it });
+        one(News { essentials, ..first() })
+    };
     let log = |len| Datagram::Ack(Beat { log: vec![1; len], ..beat() });
+    let accusers = |len| one(News { accusers: vec![MemberNumber(1); len], ..first() });
+    let buckets = |len| Datagram::Root(Root { head: head(), buckets: vec![0; len] });
     let copies = |copies| match hello(Stage::Gathering) {
         Datagram::Hello(hello) => {
             let card = Card { copies, ..hello.card.clone() };
             Datagram::Hello(Hello { card, ..hello })
         }
-        other @ (Datagram::Probe(_) | Datagram::Ack(_)) => other,
+        other => other,
     };
     for (fine, wrong) in [
         (names("n".repeat(MAX_NAME)), names("n".repeat(MAX_NAME + 1))),
@@ -187,6 +270,8 @@ fn fields_beyond_their_limits_are_refused() {
         (shards(2), shards(128)),
         (log(64), log(65)),
         (copies(1), copies(0)),
+        (accusers(MAX_ACCUSERS), accusers(MAX_ACCUSERS + 1)),
+        (buckets(BUCKETS), buckets(BUCKETS - 1)),
     ] {
         assert_eq!(Datagram::decode(&fine.encode()), Ok(fine));
         assert!(Datagram::decode(&wrong.encode()).is_err(), "{wrong:?}");
@@ -210,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_noticed(which in 0usize..6, at: prop::sample::Index, bit in 0u8..8) {
+    fn a_changed_byte_is_noticed(which in 0usize..13, at: prop::sample::Index, bit in 0u8..8) {
         let (_, datagram) = samples().swap_remove(which);
         let mut bytes = datagram.encode();
         let at = at.index(bytes.len());
@@ -235,7 +320,7 @@ fn strange_datagrams_stop_nobody() {
         }
         let place = usize::from(random.random_bool(0.5));
         let bytes = if random.random_bool(0.5) {
-            let (_, datagram) = samples().swap_remove(random.random_range(0..6));
+            let (_, datagram) = samples().swap_remove(random.random_range(0..13));
             let mut body = datagram.encode().split_off(12);
             for _ in 0..random.random_range(0..3) {
                 let at = random.random_range(0..body.len());

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use ringdove::control::{Effect, Event, Ignored};
 use ringdove::ring::{MemberNumber, NodeId};
-use ringdove::wire::datagram::{Beat, Datagram};
+use ringdove::wire::datagram::Datagram;
+use ringdove::wire::gossip::{Beat, Head};
 
 use super::net::{Net, addr, seconds};
 
@@ -178,7 +179,7 @@ fn another_clusters_heartbeats_change_nothing() {
     other.kill(1);
     let before = net.machine(1).members();
     let mut strays = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..40 {
         let mut effects = Vec::new();
         let now = other.now - other.nodes[0].born + seconds(0.7);
         other.now += seconds(0.7);
@@ -246,7 +247,8 @@ fn two_rings_of_one_epoch_are_an_alarm() {
     let mut net = Net::cluster(17, 3);
     assert!(net.run_until(seconds(10.0), Net::settled));
     let beat = probe(&mut net, 1, 0);
-    let forked = Beat { ring: beat.ring ^ 1, ..beat };
+    let head = Head { ring: beat.head.ring ^ 1, ..beat.head };
+    let forked = Beat { head, ..beat };
     for seq in 0..3 {
         let beat = Beat { seq: forked.seq + seq, ..forked.clone() };
         net.step(0, Event::Datagram(addr(1), Datagram::Probe(beat).encode()));
@@ -263,7 +265,7 @@ fn a_heartbeat_counts_once_and_in_its_time() {
     assert!(net.run_until(seconds(10.0), Net::settled));
     let beat = probe(&mut net, 1, 0);
     net.kill(1);
-    let bytes = Datagram::Probe(Beat { hears_you: true, ..beat.clone() }).encode();
+    let bytes = Datagram::Probe(beat.clone()).encode();
     for _ in 0..20 {
         net.step(0, Event::Datagram(addr(1), bytes.clone()));
         let ack = Datagram::Ack(Beat { seq: 1, ..beat.clone() }).encode();
@@ -272,7 +274,8 @@ fn a_heartbeat_counts_once_and_in_its_time() {
     }
     assert!(net.settled(), "what was said once keeps nobody alive");
     // Nor does what was said to somebody else.
-    let other = Beat { seq: beat.seq + 1, to: NodeId(5), ..beat };
+    let head = Head { to: NodeId(5), ..beat.head };
+    let other = Beat { seq: beat.seq + 1, head, ..beat };
     net.step(0, Event::Datagram(addr(1), Datagram::Probe(other).encode()));
     assert!(net.settled());
     assert_eq!(net.machine(0).ignored().get(&Ignored::Misdirected), Some(&1));
