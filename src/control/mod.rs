@@ -1,9 +1,9 @@
 //! Who is in the cluster, who answers, and the founding of it, as a state machine: datagrams and
 //! time in, datagrams, views and things to write down out.
 //!
-//! Three truths are kept apart. *Liveness* is what members find of each other, by heartbeats and gossip (`membership`), and may
-//! change any time. The *ring* is decided once per epoch; the first one by the unanimous vote of all
-//! nodes named in one seed list. *Hints* (who answers just now) are the shards' affair.
+//! Three truths are kept apart. *Liveness* is what members find of each other, by heartbeats and gossip
+//! (`membership`), and may change any time. The *ring* is decided once per epoch; the first one by the
+//! unanimous vote of all nodes named in one seed list. *Hints* (who answers just now) are the shards' affair.
 //!
 //! A life: the boot counter is written down; then, without a ring, the node is *founding*; with one,
 //! just founded or from the disk, it is a *member*: the view is published and heartbeats begin.

@@ -6,12 +6,12 @@
 //! | [`Essentials`] | the subject, by [`Stamp`] | with rumours of a new life, and anti-entropy |
 //! | [`Details`] | the subject, by [`Stamp`] | anti-entropy, after all essentials |
 //!
-//! Members are named by their numbers, which a ring gives once and never again; the [`Head`] says which cluster and which ring
-//! they are of. What is sent often ([`Head`], [`News`], [`Digest`]) is packed as arrays, without names: it is
-//! fixed, and what comes later is a new named field of a datagram.
+//! Members are named by their numbers, which a ring gives once and never again; the [`Head`] says which cluster
+//! and which ring they are of. What is sent often ([`Head`], [`News`], [`Digest`]) is packed as arrays, without
+//! names: it is fixed, and what comes later is a new named field of a datagram.
 //!
-//! Invariant: claims of one member are totally ordered, so that merging them (the larger stays) is commutative, associative and
-//! idempotent. Not here: who says what when (`control`).
+//! Invariant: claims of one member are totally ordered, so that merging them (the larger stays) is commutative,
+//! associative and idempotent. Not here: who says what when (`control`).
 
 use std::net::SocketAddr;
 
@@ -57,9 +57,9 @@ impl TryFrom<u8> for Rank {
     }
 }
 
-/// What is claimed of a member. The larger claim wins: a later life over any earlier one; in one life the subject's own
-/// refutation (a higher incarnation) over what was said of the incarnation before; and [`Rank::Left`] over
-/// everything that is said of that life.
+/// What is claimed of a member. The larger claim wins: a later life over any earlier one; in one life the
+/// subject's own refutation (a higher incarnation) over what was said of the incarnation before; and
+/// [`Rank::Left`] over everything that is said of that life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "(u64, u64, Rank)", from = "(u64, u64, Rank)")]
 pub struct Claim {

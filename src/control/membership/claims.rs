@@ -285,7 +285,8 @@ mod tests {
                 prop_assert!(b < a, "who left has left, for this life");
             }
             let of = MemberNumber(1);
-            let digest = |claim| Digest { of, claim: Some(claim), essentials: Stamp::default(), details: Stamp::default() };
+            let digest =
+                |claim| Digest { of, claim: Some(claim), essentials: Stamp::default(), details: Stamp::default() };
             prop_assert_eq!(print(&digest(a)) == print(&digest(b)), a == b);
         }
     }

@@ -1,14 +1,15 @@
 //! Who answers: probes one after the other, relays, and doubts before accusations.
 //!
-//! SWIM (Das, Gupta, Motivala 2002) with Lifeguard's awareness of the node's own troubles (Dadgar, Phillips, Currey 2018), and two
-//! additions. Every period one member is probed, in a shuffled order. Without an answer in the time that its
-//! answers usually take, [`RELAYS`] others are asked to try. If nobody reaches it, that is a private *doubt*: two more
-//! rounds with other relays. Only then it is *suspect*, and is told so before all others; the [`COMMITTEE`] whom
-//! everybody would pick make sure at once, and the more of them confirm, the sooner it is *down*.
+//! SWIM (Das, Gupta, Motivala 2002) with Lifeguard's awareness of the node's own troubles (Dadgar, Phillips,
+//! Currey 2018), and two additions. Every period one member is probed, in a shuffled order. Without an answer
+//! in the time that its answers usually take, [`RELAYS`] others are asked to try. If nobody reaches it, that is
+//! a private *doubt*: two more rounds with other relays. Only then it is *suspect*, and is told so before all
+//! others; the [`COMMITTEE`] whom everybody would pick make sure at once, and the more of them confirm, the
+//! sooner it is *down*.
 //!
-//! In clusters of up to [`SMALL`] everybody is probed every [`CYCLE`], whether down or not; in larger ones one member every
-//! [`PERIOD`], and those that are down now and then, for ever. A member that only relays reach is alive, and
-//! *unreachable* from here: no data is sent there.
+//! In clusters of up to [`SMALL`] everybody is probed every [`CYCLE`], whether down or not; in larger ones one
+//! member every [`PERIOD`], and those that are down now and then, for ever. A member that only relays reach is
+//! alive, and *unreachable* from here: no data is sent there.
 //!
 //! Invariant: a node that was held up accuses nobody of what it missed itself. Every table here is bounded.
 //! Not here: what becomes of an accusation (`claims`).
@@ -239,8 +240,8 @@ impl Membership {
         (self.detector.witnesses, self.detector.untold) = (witnesses, WITNESSES);
     }
 
-    /// Calls those who know most of this node's earlier lives, and a few others: their answers differ in their fingerprints
-    /// from what this node knows, and the rest follows from that.
+    /// Calls those who know most of this node's earlier lives, and a few others: their answers differ in their
+    /// fingerprints from what this node knows, and the rest follows from that.
     pub(super) fn call_first(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut called = self.detector.witnesses.clone();
         for _ in 0..CALLED_FIRST.min(self.detector.order.len()) {
@@ -604,8 +605,8 @@ impl Membership {
         Some((*since + time * self.detector.slowness()).max(self.detector.lenient))
     }
 
-    /// This node itself was away for so long: nobody is accused of silence in that time, and should others have missed it,
-    /// it is back.
+    /// This node itself was away for so long: nobody is accused of silence in that time, and should others have
+    /// missed it, it is back.
     pub fn paused(&mut self, away: Duration, now: Now) {
         self.detector.shift(away, now);
         if away >= PERIOD * 2 {

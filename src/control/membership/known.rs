@@ -1,7 +1,8 @@
 //! What is known of one other member.
 //!
-//! Invariant: nothing said in an earlier life of a member changes what is known of it; what it said of itself is replaced only by
-//! what it said later. Not here: what follows from it (`detector`, `view`), and what others claim (`claims`).
+//! Invariant: nothing said in an earlier life of a member changes what is known of it; what it said of itself
+//! is replaced only by what it said later. Not here: what follows from it (`detector`, `view`), and what others
+//! claim (`claims`).
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -11,9 +11,9 @@
 //! | `view` | what the rest of the node is told |
 //!
 //! Invariants. Nothing said in an earlier life of a member, or to somebody else, or in another cluster, changes
-//! anything. Whoever is no member of the ring in force does not exist; whoever is, is dialled for ever. What this costs while
-//! nothing happens does not depend on the number of members. Not here: what follows for reads and writes
-//! (`shard`), and what is decided (the ring).
+//! anything. Whoever is no member of the ring in force does not exist; whoever is, is dialled for ever. What
+//! this costs while nothing happens does not depend on the number of members. Not here: what follows for reads
+//! and writes (`shard`), and what is decided (the ring).
 
 mod claims;
 mod detector;
@@ -133,8 +133,8 @@ impl Membership {
         membership
     }
 
-    /// Goes over to another ring of the same cluster: newcomers are known of, those who are no members any more are forgotten,
-    /// and of the others everything stays known.
+    /// Goes over to another ring of the same cluster: newcomers are known of, those who are no members any more
+    /// are forgotten, and of the others everything stays known.
     ///
     /// # Panics
     /// When this node is no member of it.

@@ -1,7 +1,7 @@
 //! What is still to be passed on: one slot for each member, the least told first.
 //!
-//! Invariant: a member's newest news replaces older ones in its slot; each is told only so often, so every rumour ends. Not here:
-//! what is news (`claims`), and the datagrams that carry it (`voice`).
+//! Invariant: a member's newest news replaces older ones in its slot; each is told only so often, so every
+//! rumour ends. Not here: what is news (`claims`), and the datagrams that carry it (`voice`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! How two members come to know the same: a fingerprint in every datagram, and when it differs, where and what.
 //!
-//! Fingerprint → hashes of 64 buckets → digests of the members in buckets that differ → what either lacks, where members are before
-//! what they are called. While nothing changes this costs nothing but the eight bytes in each heartbeat, however
-//! many members there are. It finds what rumours missed, and it is how a newcomer learns everything: each round that brought
-//! something is followed by the next at once.
+//! Fingerprint → hashes of 64 buckets → digests of the members in buckets that differ → what either lacks,
+//! where members are before what they are called. While nothing changes this costs nothing but the eight bytes
+//! in each heartbeat, however many members there are. It finds what rumours missed, and it is how a newcomer
+//! learns everything: each round that brought something is followed by the next at once.
 //!
 //! Invariant: a node asks for one comparison at a time, and answers only so many; nothing larger than a head goes to
 //! an address where the member is not known to listen. Not here: what is news (`claims`).

@@ -1,10 +1,12 @@
 //! What the rest of the node is told of the members.
 //!
-//! A member is up *for the data plane* while it is claimed to be alive, this node itself does not doubt it, it answers this node
-//! directly, and its data lanes are not known to be broken. So a coordinator stops picking a dead replica a second or so
-//! before all agree that it is down, and one cut link concerns only the two at its ends.
+//! A member is up *for the data plane* while it is claimed to be alive, this node itself does not doubt it, it
+//! answers this node directly, and its data lanes are not known to be broken. So a coordinator stops picking a
+//! dead replica a second or so before all agree that it is down, and one cut link concerns only the two at its
+//! ends.
 //!
-//! Invariant: what is published changes only when something that it shows has changed. Not here: who is up (`detector`, `claims`).
+//! Invariant: what is published changes only when something that it shows has changed. Not here: who is up
+//! (`detector`, `claims`).
 
 use std::collections::BTreeMap;
 

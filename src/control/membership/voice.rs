@@ -1,11 +1,12 @@
 //! What this node says: of itself, and as the sender of every datagram.
 //!
-//! Log positions ride in heartbeats alone and move no fingerprint: each heartbeat brings the receiver up to date, and a few *witnesses* (see
-//! `detector`) are told within seconds. They are asked first when a life begins, so a disk that went back is noticed by one who knows.
+//! Log positions ride in heartbeats alone and move no fingerprint: each heartbeat brings the receiver up to
+//! date, and a few *witnesses* (see `detector`) are told within seconds. They are asked first when a life
+//! begins, so a disk that went back is noticed by one who knows.
 //!
-//! Invariant: whatever is sent to a member of whom something else is claimed than that it is alive carries the claim, so it hears of
-//! its accusation from everybody, and before everybody else. No datagram is longer than [`MAX_DATAGRAM`].
-//! Not here: when something is said (`detector`, `sync`).
+//! Invariant: whatever is sent to a member of whom something else is claimed than that it is alive carries the
+//! claim, so it hears of its accusation from everybody, and before everybody else. No datagram is longer than
+//! [`MAX_DATAGRAM`]. Not here: when something is said (`detector`, `sync`).
 
 use std::net::SocketAddr;
 
