@@ -87,11 +87,29 @@ pub enum Rule {
     StripResidual,
     /// A delete leaves the log once all owners have it.
     TrimDeletes,
+    /// A promise or an acceptance of the ring's register is synced before it is told.
+    SyncVotes,
+    /// A proposer takes over the value of the highest ballot among the promises that it counts.
+    Adopt,
+    /// Ring e+1 is decided by a quorum of ring e, whatever ring e+1 says.
+    OldRing,
+    /// Half of an even ring decides only with the oldest member among it.
+    OldestHalf,
+    /// A ballot holds a random number of its process: no life repeats another one's.
+    BallotNonce,
+    /// A directory that lost synced data is not the member that it was: it takes a new id.
+    CopyIsNew,
+    /// Whoever knows ring e+1 votes for it no more, for the votes are gone, but answers with it.
+    Closed,
+    /// Who was left out of the ring may go only when a quorum of the new ring has it on disk.
+    LastOut,
+    /// A ring names a new member only after that one answered under that id, and only if its quorum answers.
+    Ready,
 }
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 39] = [
+    pub const ALL: [Rule; 48] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -131,6 +149,15 @@ impl Rule {
         Rule::EqualIsQuiet,
         Rule::StripResidual,
         Rule::TrimDeletes,
+        Rule::SyncVotes,
+        Rule::Adopt,
+        Rule::OldRing,
+        Rule::OldestHalf,
+        Rule::BallotNonce,
+        Rule::CopyIsNew,
+        Rule::Closed,
+        Rule::LastOut,
+        Rule::Ready,
     ];
 }
 

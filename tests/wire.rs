@@ -12,6 +12,7 @@ mod samples;
 mod vectors;
 
 use bytes::{Bytes, BytesMut};
+use ringdove::wire::control::ControlMessage;
 use ringdove::wire::{self, Frame, Greeting, Header, Kind, WireError};
 
 /// Anything that a frame can carry.
@@ -21,6 +22,8 @@ pub enum Spoken {
     Message(Frame),
     /// While it opens.
     Greeting(Greeting),
+    /// On the connection of two control machines.
+    Control(ControlMessage),
 }
 
 impl Spoken {
@@ -30,6 +33,7 @@ impl Spoken {
             Spoken::Greeting(Greeting::Hello(_)) => Kind::Hello,
             Spoken::Greeting(Greeting::Welcome(_)) => Kind::Welcome,
             Spoken::Greeting(Greeting::Refused(_)) => Kind::Refused,
+            Spoken::Control(_) => Kind::Control,
         }
     }
 
@@ -38,6 +42,7 @@ impl Spoken {
         match self {
             Spoken::Message(frame) => wire::encode(frame, &mut out),
             Spoken::Greeting(greeting) => greeting.encode(&mut out),
+            Spoken::Control(message) => message.encode(&mut out),
         }
         .expect("it fits into a frame");
         out
@@ -50,6 +55,7 @@ fn decode(header: Header, body: Bytes) -> Result<Spoken, WireError> {
         Kind::Hello | Kind::Welcome | Kind::Refused => {
             Greeting::decode(header, &body).map(Spoken::Greeting)
         }
+        Kind::Control => ControlMessage::decode(header, &body).map(Spoken::Control),
         _ => wire::decode(header, body).map(Spoken::Message),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ControlState;
 use crate::ring::{MemberNumber, NodeId, View};
+use crate::wire::control::ControlMessage;
 
 /// The time, as the edge tells it: since some fixed moment of this process's life.
 pub type Now = Duration;
@@ -27,6 +28,8 @@ pub enum Event {
     Resolved(String, Vec<SocketAddr>),
     /// All data lanes to this member are open (`true`), or one of them broke (`false`).
     Lane(MemberNumber, bool),
+    /// Another node's control machine said this on its connection.
+    Told(NodeId, Box<ControlMessage>),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
     LogPosition(Vec<u64>),
 }
@@ -36,6 +39,15 @@ pub enum Event {
 pub enum Effect {
     /// Send these bytes there over UDP. May be lost.
     Datagram(SocketAddr, Vec<u8>),
+    /// Say this on the control connection to that node; if there is none, dial it there. May be lost.
+    Tell {
+        /// The node.
+        to: NodeId,
+        /// Where it listens, if that is known.
+        at: Option<SocketAddr>,
+        /// What to say.
+        message: Box<ControlMessage>,
+    },
     /// Replace the state on the disk by this one, sync it, then say [`Event::Persisted`] with this
     /// number. Numbers ascend; a later state stands for all before it.
     Persist(u64, Box<ControlState>),

@@ -27,7 +27,7 @@ use rand::rngs::ChaCha8Rng;
 use super::proposal::seeds_hash;
 use super::seeds::Seeds;
 use super::{ControlConfig, ControlState, Effect, Now, Proposal};
-use crate::ring::{NodeId, Ring};
+use crate::ring::{ClusterId, NodeId, Ring};
 use crate::wire::datagram::{Card, Datagram, Hello, MAX_SEEDS_SHOWN, Stage};
 
 /// How often all seeds are asked, with jitter of a quarter.
@@ -39,6 +39,8 @@ const FRESH: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(4);
 /// How many rounds of questions are remembered: those of more than [`FRESH`].
 const ROUNDS: usize = 32;
+/// How many addresses of leaders are tried.
+const LEADERS: usize = 8;
 
 /// The node, as its control machine knows it.
 #[derive(Debug)]
@@ -67,14 +69,21 @@ impl Myself {
     }
 
     /// A hello of this node.
-    pub(super) fn hello(&self, answer: bool, round: u64, at: SocketAddr, stage: Stage) -> Datagram {
+    pub(super) fn hello(
+        &self,
+        answer: bool,
+        round: u64,
+        at: SocketAddr,
+        stage: Stage,
+        leader: Option<SocketAddr>,
+    ) -> Datagram {
         let mut seeds = self.config.seeds.join(", ");
         if seeds.len() > MAX_SEEDS_SHOWN {
             seeds.truncate(MAX_SEEDS_SHOWN - 4); // seeds are ASCII
             seeds.push_str(" ...");
         }
         let (boot, life, card) = (self.state.boot, self.life, self.card());
-        Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds })
+        Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds, leader })
     }
 
     fn is_me(&self, hello: &Hello) -> bool {
@@ -93,6 +102,8 @@ pub(super) enum Pending {
     NewId,
     /// The ring.
     Ring,
+    /// That it is ready to join a cluster.
+    Bound,
 }
 
 /// What a node should do now.
@@ -106,6 +117,8 @@ pub(super) enum Decision {
     GiveWay,
     /// All have voted for what this node voted for.
     Found,
+    /// The cluster exists already, and this node has voted for no other: join it.
+    Join(ClusterId),
 }
 
 /// What a listed address answered, and when it was asked.
@@ -142,6 +155,8 @@ pub(super) struct Founding {
     /// Why this node will not found, though all have voted.
     refusal: Option<String>,
     doubt: Option<Now>,
+    /// Where the cluster that exists takes newcomers in, as its members say.
+    leaders: BTreeSet<SocketAddr>,
 }
 
 impl Founding {
@@ -156,6 +171,7 @@ impl Founding {
             told: false,
             refusal: None,
             doubt: None,
+            leaders: BTreeSet::new(),
         }
     }
 
@@ -170,16 +186,21 @@ impl Founding {
     /// How far this node is; `None` while it must not speak. All votes being known is as good as being
     /// founded, and is told before the ring is on the disk: who hears it need not give way.
     fn stage(&self, me: &Myself) -> Option<Stage> {
-        let Some(Ballot { proposal, ring }) = self.ballot else { return Some(Stage::Gathering) };
+        let Some(Ballot { proposal, ring }) = self.ballot else {
+            let bound = me.state.bound.filter(|_| self.pending != Pending::Bound);
+            return Some(bound.map_or(Stage::Gathering, |cluster| Stage::Ready { cluster }));
+        };
         match (self.pending, &me.state.ring) {
             (Pending::NewId, _) => None,
             (Pending::Ring, Some(Ring { cluster, .. })) => {
                 Some(Stage::Founded { cluster: *cluster, proposal, ring })
             }
-            (Pending::Nothing | Pending::Vote | Pending::Ring, _) if self.doubt.is_some() => {
+            (Pending::Nothing | Pending::Vote | Pending::Ring | Pending::Bound, _)
+                if self.doubt.is_some() =>
+            {
                 Some(Stage::Doubting)
             }
-            (Pending::Nothing | Pending::Vote | Pending::Ring, _) => {
+            (Pending::Nothing | Pending::Vote | Pending::Ring | Pending::Bound, _) => {
                 Some(Stage::Voted { proposal, ring })
             }
         }
@@ -195,6 +216,9 @@ impl Founding {
         let mut addrs = me.seeds.addrs();
         let founders = me.state.vote.iter().flat_map(|vote| vote.cards());
         addrs.extend(founders.map(|card| card.addr));
+        if me.state.bound.is_some() {
+            addrs.extend(self.leaders.iter().chain(&me.state.contacts));
+        }
         addrs.remove(&me.config.advertise);
         addrs
     }
@@ -212,7 +236,7 @@ impl Founding {
         }
         self.next_round = me.now + ROUND.mul_f64(rng.random_range(0.75..1.25));
         for addr in self.targets(me) {
-            let hello = me.hello(false, self.round, addr, stage);
+            let hello = me.hello(false, self.round, addr, stage, None);
             effects.push(Effect::Datagram(addr, hello.encode()));
         }
     }
@@ -227,10 +251,16 @@ impl Founding {
     ) {
         let Some(stage) = self.stage(me) else { return };
         if !hello.answer && !me.is_me(&hello) {
-            let answer = me.hello(true, hello.round, hello.at, stage);
+            let answer = me.hello(true, hello.round, hello.at, stage, None);
             effects.push(Effect::Datagram(from, answer.encode()));
         }
         self.hear_founded(me, &hello);
+        if let (Stage::Founded { .. }, Some(leader)) = (hello.stage, hello.leader) {
+            self.leaders.insert(leader);
+            if self.leaders.len() > LEADERS {
+                self.leaders.pop_first();
+            }
+        }
         // A question of this node's own that came back is an answer too: that address is its own.
         if hello.answer || me.is_me(&hello) {
             let asked = self.rounds.iter().find(|(round, _)| *round == hello.round);
@@ -256,7 +286,11 @@ impl Founding {
                     self.refusal = Some(other_table(&hello.card));
                 }
             }
-            Stage::Founded { .. } | Stage::Gathering | Stage::Voted { .. } | Stage::Doubting => {}
+            Stage::Founded { .. }
+            | Stage::Gathering
+            | Stage::Voted { .. }
+            | Stage::Doubting
+            | Stage::Ready { .. } => {}
         }
     }
 
@@ -267,10 +301,34 @@ impl Founding {
         }
         match (&me.state.vote, self.ballot) {
             (Some(vote), Some(ballot)) => self.decide_voted(me, vote, ballot),
+            (None, _) | (_, None) if me.state.bound.is_some() => Decision::Wait,
+            (None, _) | (_, None) if !self.clusters(me).is_empty() => self.join(me),
             (None, _) | (_, None) => match self.proposal_to_vote_for(me) {
                 Ok(proposal) => Decision::Vote(proposal),
                 Err(_) => Decision::Wait,
             },
+        }
+    }
+
+    /// The clusters that listed nodes say they are in.
+    fn clusters(&self, me: &Myself) -> BTreeSet<ClusterId> {
+        let seeds = me.seeds.addrs();
+        let listed = self
+            .answers
+            .iter()
+            .filter(|(at, answer)| seeds.contains(at) && answer.asked >= fresh(me.now));
+        let cluster = |(_, answer): (&SocketAddr, &Answer)| match answer.hello.stage {
+            Stage::Founded { cluster, .. } => Some(cluster),
+            Stage::Gathering | Stage::Voted { .. } | Stage::Doubting | Stage::Ready { .. } => None,
+        };
+        listed.filter_map(cluster).collect()
+    }
+
+    /// A listed node belongs to a cluster: it was founded without this node, which joins it, if it is one.
+    fn join(&self, me: &Myself) -> Decision {
+        match self.clusters(me).into_iter().collect::<Vec<_>>().as_slice() {
+            [cluster] => Decision::Join(*cluster),
+            _ => Decision::Wait,
         }
     }
 
@@ -320,9 +378,11 @@ impl Founding {
                 let other = proposal == ballot.proposal && ring != ballot.ring;
                 other.then(|| other_table(&answer.hello.card))
             }
-            Stage::Voted { .. } | Stage::Gathering | Stage::Doubting | Stage::Founded { .. } => {
-                None
-            }
+            Stage::Voted { .. }
+            | Stage::Gathering
+            | Stage::Doubting
+            | Stage::Ready { .. }
+            | Stage::Founded { .. } => None,
         })
     }
 
@@ -344,7 +404,9 @@ impl Founding {
                     obstacles.push(format!("{who} has voted for other founders before"));
                 }
                 Stage::Doubting => obstacles.push(format!("{who} is about to take a new id")),
-                Stage::Founded { .. } => unreachable!("gathering refuses the founded"),
+                Stage::Founded { .. } | Stage::Ready { .. } => {
+                    unreachable!("gathering refuses who is in a cluster, or about to be")
+                }
             }
         }
         if obstacles.is_empty() { Ok(gathered.proposal) } else { Err(obstacles) }
@@ -398,8 +460,7 @@ impl Founding {
             obstacles.insert(0, format!("waiting for {}", silent.join(", ")));
         } else if obstacles.is_empty() && !seats.contains_key(&me.state.id) {
             obstacles.push(
-                "this node is not in its seed list; founders must be listed, and joining a cluster that \
-                 exists is not built yet"
+                "this node is not in its seed list; it joins their cluster when they have founded it"
                     .to_owned(),
             );
         }
@@ -446,7 +507,16 @@ impl Founding {
             Pending::Vote => return "waiting for the disk to keep this node's vote".to_owned(),
             Pending::NewId => return "waiting for the disk to keep this node's new id".to_owned(),
             Pending::Ring => return "waiting for the disk to keep the founding ring".to_owned(),
+            Pending::Bound => {
+                return "waiting for the disk to keep that this node joins".to_owned();
+            }
             Pending::Nothing => {}
+        }
+        if let Some(cluster) = me.state.bound {
+            return format!(
+                "this node is ready to join cluster {cluster}; waiting for the oldest member there, which needs a \
+                 majority of the others, to take it in"
+            );
         }
         let gathered = self.gather(me, fresh(me.now));
         match (&me.state.vote, self.ballot, gathered) {
@@ -502,10 +572,10 @@ fn other_table(card: &Card) -> String {
 
 /// What keeps this node from founding a cluster with that one.
 fn objection(mine: &Card, seed: &str, hello: &Hello) -> Option<String> {
-    if let Stage::Founded { cluster, .. } = hello.stage {
+    if let Stage::Founded { cluster, .. } | Stage::Ready { cluster } = hello.stage {
         return Some(format!(
-            "{seed} already belongs to cluster {cluster}, founded without this node; joining a cluster that \
-             exists is not built yet"
+            "{seed} already belongs to cluster {cluster}, or joins it; this node founds nothing with it, and cannot join \
+             after it has voted for others, or while its seeds lead to two clusters: give the wrong one an empty directory"
         ));
     }
     if hello.card.id == mine.id {

@@ -8,15 +8,20 @@
 //! A life: the boot counter is written down; then, without a ring, the node is *founding*; with one,
 //! just founded or from the disk, it is a *member*: the view is published and heartbeats begin.
 //!
+//! Each later ring is decided by a majority of the members of the one before (`register`); the oldest member that lives drives that
+//! (`deciding`). A node whose seeds are in a cluster already joins it; one that the ring names no more has left.
+//!
 //! Invariant: [`Control::step`] is deterministic: it waits for nothing, reads no clock and draws no
 //! randomness but from the generator it was given. There is one ring per cluster and epoch. A node
 //! never makes itself a cluster because time has passed. Not here: sockets, DNS, files (`server`),
 //! and the data plane (`shard`), which is told through a [`View`].
 
+mod deciding;
 mod event;
 mod founding;
 mod membership;
 mod proposal;
+pub mod register;
 mod seeds;
 mod state;
 mod status;
@@ -24,6 +29,7 @@ mod status;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
@@ -36,10 +42,12 @@ pub use proposal::Proposal;
 pub use state::{ConfigError, ControlConfig, ControlState, Moved};
 
 use crate::causality::Secret;
-use crate::ring::{MemberNumber, NodeId, View};
+use crate::ring::{MemberNumber, NodeId, Ring, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
+use deciding::Deciding;
 use founding::{Decision, Founding, Myself, Pending};
 use membership::{Membership, Voice};
+use register::{Kept, Register};
 use seeds::Seeds;
 
 /// Being told the time later than this after it was due means that this node was paused.
@@ -60,6 +68,8 @@ enum Phase {
     Founding(Founding),
     /// There is one.
     Member(Box<Membership>),
+    /// There is one, without this node: it has left.
+    Left(Arc<Ring>),
 }
 
 /// The control machine of one node.
@@ -82,6 +92,8 @@ pub struct Control {
     ignored: BTreeMap<Ignored, u64>,
     /// What this node tells founders that come late: the founding vote and its ring, hashed.
     founded: (u64, u64),
+    register: Register,
+    deciding: Deciding,
 }
 
 impl Control {
@@ -92,9 +104,11 @@ impl Control {
         let config = config.checked()?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let founded = state.vote.as_ref().map_or((0, 0), |vote| (vote.hash(), vote.ring().hash()));
+        let life = random.random();
+        let register = Register::new(state.id, life, state.kept());
         Ok(Control {
             me: Myself {
-                life: random.random(),
+                life,
                 seeds: Seeds::new(&config.seeds),
                 config,
                 state,
@@ -111,6 +125,8 @@ impl Control {
             said: String::new(),
             ignored: BTreeMap::new(),
             founded,
+            register,
+            deciding: Deciding::default(),
         })
     }
 
@@ -128,6 +144,7 @@ impl Control {
                     members.lane(member, open);
                 }
             }
+            Event::Told(from, message) => self.told(from, *message, effects),
             Event::LogPosition(positions) => {
                 if let Phase::Member(members) = &mut self.phase {
                     members.log_position(self.me.now, positions.clone(), effects);
@@ -153,7 +170,7 @@ impl Control {
     pub fn view(&self) -> Option<View> {
         match &self.phase {
             Phase::Member(members) => Some(members.view()),
-            Phase::New | Phase::Booting | Phase::Founding(_) => None,
+            Phase::New | Phase::Booting | Phase::Founding(_) | Phase::Left(_) => None,
         }
     }
 
@@ -162,7 +179,7 @@ impl Control {
     pub fn leader(&self) -> Option<MemberNumber> {
         match &self.phase {
             Phase::Member(members) => Some(members.leader()),
-            Phase::New | Phase::Booting | Phase::Founding(_) => None,
+            Phase::New | Phase::Booting | Phase::Founding(_) | Phase::Left(_) => None,
         }
     }
 
@@ -189,6 +206,8 @@ impl Control {
     /// Hands the state out to be written down; `awaited` when nothing goes on without it.
     fn persist(&mut self, awaited: bool, effects: &mut Vec<Effect>) {
         self.saved += 1;
+        self.me.state.keep(self.register.kept());
+        self.register.handed_out(self.saved);
         if awaited {
             self.awaited = Some(self.saved);
         }
@@ -196,15 +215,24 @@ impl Control {
     }
 
     fn persisted(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        self.go_on_from(number, effects);
+        let mut out = Vec::new();
+        self.register.persisted(number, &mut out);
+        self.carry_out(out, effects);
+    }
+
+    /// What was awaited is on the disk.
+    fn go_on_from(&mut self, number: u64, effects: &mut Vec<Effect>) {
         if self.broken.is_some() || self.awaited.is_none_or(|awaited| number < awaited) {
             return;
         }
         self.awaited = None;
         match &mut self.phase {
-            Phase::New | Phase::Member(_) => {}
+            Phase::New | Phase::Member(_) | Phase::Left(_) => {}
             Phase::Booting => self.booted(effects),
             Phase::Founding(founding) => match founding.pending {
                 Pending::Nothing => {}
+                Pending::Bound => founding.pending = Pending::Nothing,
                 Pending::Vote => founding.voted(&self.me.state, self.me.now),
                 Pending::NewId => {
                     self.phase = Phase::Founding(Founding::new(&self.me.state, self.me.now))
@@ -224,12 +252,16 @@ impl Control {
     }
 
     fn booted(&mut self, effects: &mut Vec<Effect>) {
-        if self.me.state.ring.is_some() {
-            self.become_member(effects);
+        if let Some(ring) = self.register.ring().cloned() {
+            match ring.member_by_id(self.me.state.id) {
+                Some(_) => self.become_member(effects),
+                None => self.leave(&ring, effects),
+            }
             return;
         }
         let mut founding = Founding::new(&self.me.state, self.me.now);
-        if self.me.config.seeds.is_empty() && self.me.state.vote.is_none() {
+        let alone = self.me.config.seeds.is_empty() && self.me.state.bound.is_none();
+        if alone && self.me.state.vote.is_none() {
             founding.pending = Pending::Vote;
             self.me.state.vote = Some(Proposal::new(vec![self.me.card()]));
             self.persist(true, effects);
@@ -272,10 +304,11 @@ impl Control {
             (Err(_), _) => Err(Ignored::Malformed),
             (Ok(_), Phase::New | Phase::Booting) => Err(Ignored::Early),
             (Ok(Datagram::Hello(hello)), _) => {
+                self.hear_joiner(&hello, effects);
                 self.hello(from, hello, effects);
                 Ok(())
             }
-            (Ok(_), Phase::Founding(_)) => Err(Ignored::Early),
+            (Ok(_), Phase::Founding(_) | Phase::Left(_)) => Err(Ignored::Early),
             (Ok(datagram), Phase::Member(members)) => {
                 members.hear(self.me.now, from, datagram, effects)
             }
@@ -293,13 +326,14 @@ impl Control {
 
     fn hello(&mut self, from: SocketAddr, hello: Hello, effects: &mut Vec<Effect>) {
         match &mut self.phase {
-            Phase::New | Phase::Booting => {}
+            Phase::New | Phase::Booting | Phase::Left(_) => {}
             Phase::Founding(founding) => founding.hear(&self.me, from, hello, effects),
             Phase::Member(members) => {
                 if !hello.answer && hello.card.id != self.me.state.id {
                     let (proposal, ring) = self.founded;
                     let stage = Stage::Founded { cluster: members.ring.cluster, proposal, ring };
-                    let answer = self.me.hello(true, hello.round, hello.at, stage);
+                    let leader = members.known.get(&members.leader()).map(|known| known.addr);
+                    let answer = self.me.hello(true, hello.round, hello.at, stage, leader);
                     effects.push(Effect::Datagram(from, answer.encode()));
                 }
                 let (id, boot, addr) = (hello.card.id, hello.boot, hello.card.addr);
@@ -318,7 +352,11 @@ impl Control {
             }
             Phase::Booting => {}
             Phase::Founding(_) => self.go_on_founding(effects),
-            Phase::Member(_) => self.go_on_member(effects),
+            Phase::Member(_) => {
+                self.go_on_member(effects);
+                self.decide(effects);
+            }
+            Phase::Left(_) => self.go_on_left(effects),
         }
     }
 
@@ -335,7 +373,13 @@ impl Control {
             }
             Decision::Found => {
                 founding.pending = Pending::Ring;
-                self.me.state.ring = self.me.state.vote.as_ref().map(Proposal::ring);
+                let vote = self.me.state.vote.as_ref().expect("who founds has voted");
+                self.register.founded(vote.ring(), &mut Vec::new());
+                self.persist(true, effects);
+            }
+            Decision::Join(cluster) => {
+                founding.pending = Pending::Bound;
+                self.register.bind(cluster);
                 self.persist(true, effects);
             }
             Decision::GiveWay => {
@@ -364,6 +408,7 @@ impl Control {
         self.me.state.id = NodeId(hasher.finish128().as_u128());
         self.me.state.share = Secret(self.random.random());
         self.me.state.vote = None;
+        self.register = Register::new(self.me.state.id, self.me.life, Kept::default());
         let sentence = format!(
             "node id {old} voted for founders of whom one has changed; going on as {}",
             self.me.state.id
@@ -399,7 +444,7 @@ impl Control {
         let stage = Stage::Founded { cluster: members.ring.cluster, proposal, ring };
         for addr in self.me.seeds.addrs() {
             if addr != self.me.config.advertise {
-                let call = self.me.hello(false, 0, addr, stage);
+                let call = self.me.hello(false, 0, addr, stage, None);
                 effects.push(Effect::Datagram(addr, call.encode()));
             }
         }
@@ -408,7 +453,7 @@ impl Control {
     fn deadline(&self) -> Now {
         let idle = self.me.now + IDLE;
         match &self.phase {
-            Phase::New | Phase::Booting => idle,
+            Phase::New | Phase::Booting | Phase::Left(_) => idle,
             Phase::Founding(founding) => {
                 let seeds = self.me.seeds.due().unwrap_or(idle);
                 idle.min(founding.due(&self.me).unwrap_or(idle)).min(seeds)

@@ -4,16 +4,19 @@
 //! the synced disk before anything that depends on them leaves the machine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Proposal;
+use super::register::{Kept, Votes};
 use crate::causality::Secret;
 use crate::fields::{Malformed, Reader, WriteFields};
 use crate::pack::{pack, unpack};
-use crate::ring::{NodeId, Ring};
+use crate::ring::{ClusterId, NodeId, Ring};
+use crate::rules::{Rule, holds};
 use crate::wire::datagram::{MAX_NAME, MAX_SHARDS};
 
 /// The most nodes that found a cluster together.
@@ -114,6 +117,15 @@ pub struct ControlState {
     pub ring: Option<Ring>,
     /// Where members were last seen, if elsewhere than the ring says.
     pub moved: Vec<Moved>,
+    /// Its votes for the ring after that one.
+    #[serde(default)]
+    pub votes: Votes,
+    /// The cluster that it said it is ready to join: it takes no other's ring.
+    #[serde(default)]
+    pub bound: Option<ClusterId>,
+    /// Where members of that cluster were when it was one of them itself, under an earlier id.
+    #[serde(default)]
+    pub contacts: Vec<SocketAddr>,
 }
 
 /// Where a member was last seen.
@@ -128,7 +140,8 @@ pub struct Moved {
 }
 
 const MAGIC: &[u8; 4] = b"RDCS";
-const VERSION: u32 = 1;
+/// Version 2 has votes: a release that knows only 1 would forget them.
+const VERSION: u32 = 2;
 
 impl ControlState {
     /// The state of a new data directory. The randomness must be the operating system's.
@@ -140,7 +153,37 @@ impl ControlState {
             vote: None,
             ring: None,
             moved: Vec::new(),
+            votes: Votes::default(),
+            bound: None,
+            contacts: Vec::new(),
         }
+    }
+
+    /// Makes this the state of somebody new. A directory that lost synced data, or is a copy, may have forgotten what
+    /// its node promised: it is not that member any more. It joins the same cluster, under an id of its own.
+    pub fn reborn(&mut self, random: &mut impl Rng) {
+        if !holds(Rule::CopyIsNew) {
+            return;
+        }
+        let ring = self.ring.take();
+        let bound = ring.as_ref().map(|ring| ring.cluster).or(self.bound);
+        let places = ring.iter().flat_map(|ring| ring.members.iter());
+        let contacts = places.filter(|member| member.id != self.id).map(|member| member.addr);
+        let contacts = contacts.chain(self.contacts.iter().copied()).collect();
+        *self = ControlState { boot: self.boot, bound, contacts, ..ControlState::new(random) };
+    }
+
+    /// The part that the register goes on from.
+    pub fn kept(&self) -> Kept {
+        let ring = self.ring.clone().map(Arc::new);
+        Kept { ring, votes: self.votes.clone(), bound: self.bound }
+    }
+
+    /// Takes over what the register wants kept.
+    pub fn keep(&mut self, kept: &Kept) {
+        self.ring = kept.ring.as_deref().cloned();
+        self.votes.clone_from(&kept.votes);
+        self.bound = kept.bound;
     }
 
     /// The bytes of its file: magic `RDCS`, version (u32), crc32c of the rest (u32), then MessagePack
@@ -161,7 +204,7 @@ impl ControlState {
         if reader.take(4)? != MAGIC {
             return Err(Malformed("not a control state"));
         }
-        if reader.u32_le()? != VERSION {
+        if !(1..=VERSION).contains(&reader.u32_le()?) {
             return Err(Malformed("a control state of another version"));
         }
         if reader.u32_le()? != crc32c::crc32c(reader.rest()) {
@@ -169,10 +212,10 @@ impl ControlState {
         }
         let state: ControlState =
             unpack(reader.rest()).map_err(|_| Malformed("a control state's fields are wrong"))?;
-        if let Some(ring) = &state.ring
-            && (ring.check().is_err() || ring.member_by_id(state.id).is_none())
-        {
-            return Err(Malformed("a control state's ring is none, or without this node"));
+        // A node that has left may have a ring without itself.
+        let accepted = state.votes.accepted.as_ref().map(|vote| &*vote.ring);
+        if state.ring.iter().chain(accepted).any(|ring| ring.check().is_err()) {
+            return Err(Malformed("a control state's ring is none"));
         }
         if state.vote.as_ref().is_some_and(|vote| vote.check().is_err()) {
             return Err(Malformed("a control state's vote is none"));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::deciding::NoLeader;
 use super::membership::{Ignored, Known, Membership, fork_alarm};
 use super::{Control, Now, Phase};
 use crate::ring::{Member, MemberNumber, Partition, Ring, SLOTS};
@@ -17,7 +18,7 @@ impl Control {
     /// Who is in the cluster, by number. Before there is one: this node and those it hears, all `UJ`.
     pub fn members(&self) -> Vec<MemberLine> {
         match &self.phase {
-            Phase::New | Phase::Booting => vec![joining(&self.me.card(), true)],
+            Phase::New | Phase::Booting | Phase::Left(_) => vec![joining(&self.me.card(), true)],
             Phase::Founding(founding) => {
                 let mut cards = founding.present(self.me.now);
                 let mine = self.me.card();
@@ -92,6 +93,7 @@ impl Control {
                 "waiting for the disk to keep the boot counter".to_owned()
             }
             (None, Phase::Founding(founding)) => founding.waiting(&self.me),
+            (None, Phase::Left(ring)) => self.left(ring),
             (None, Phase::Member(_)) => unreachable!("a member does not wait for a ring"),
         };
         let sentence = format!(
@@ -126,12 +128,31 @@ impl Control {
         let forks = members.forks().map(|known| fork_alarm(&known.name, known.epoch));
         sentences.extend(forks);
         sentences.push(tally.sentence());
+        sentences.extend(self.leader_sentence(members));
         sentences.extend(shape(&members.ring, tally));
         sentences
             .extend(members.known.values().flat_map(|known| known_sentences(known, self.me.now)));
         sentences.extend(namesakes(members));
         sentences.extend(self.ignored_sentences());
         sentences
+    }
+
+    /// Why nobody drives ring changes, if nobody does.
+    fn leader_sentence(&self, members: &Membership) -> Option<String> {
+        let why = match self.leading() {
+            Ok(_) => return None,
+            Err(NoLeader::Forked) => {
+                "two rings of one epoch were seen, which an operator has to look into"
+            }
+            Err(NoLeader::Waiting) => {
+                "the oldest member that answers waits whether an older one comes back"
+            }
+            Err(NoLeader::NoQuorum) => "too few members answer to decide anything",
+        };
+        let epoch = members.ring.epoch;
+        Some(format!(
+            "Nobody leads: the ring stays at epoch {epoch}, for {why}. Reads and writes go on."
+        ))
     }
 
     fn ignored_sentences(&self) -> impl Iterator<Item = String> {

@@ -56,6 +56,21 @@ impl Partition {
     pub fn settled(first: Slot, row: Vec<MemberNumber>) -> Self {
         Partition { first, row, since: Epoch(0), change: None, goal: None }
     }
+
+    /// Whether a member has a seat here, had one before a change that is not settled, or is to get one.
+    pub fn concerns(&self, member: MemberNumber) -> bool {
+        let changes = match &self.change {
+            None => false,
+            Some(Change::Prepare { incoming, outgoing }) => {
+                *incoming == member || *outgoing == Some(member)
+            }
+            Some(Change::Settle { before, .. }) => before.iter().any(|set| set.contains(&member)),
+            Some(Change::Cover { lost, before }) => *lost == member || before.contains(&member),
+        };
+        changes
+            || self.row.contains(&member)
+            || self.goal.as_ref().is_some_and(|goal| goal.contains(&member))
+    }
 }
 
 /// A step on the way from one owner of a seat to the next (design 3.6).

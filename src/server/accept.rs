@@ -102,9 +102,9 @@ async fn greet(mut stream: TcpStream, house: &House, next_driver: &AtomicUsize) 
             let lane = NewLane { member, number, shards, socket, alive: None };
             house.drivers[usize::from(to_shard)].complete(Completion::Lane(lane));
         }
-        Purpose::Control { .. } => {
-            let words = "this release has no control connections; its control machines use UDP";
-            return refuse(stream, Refused::new(Refusal::Other, words)).await;
+        Purpose::Control { from } => {
+            greet::write(&mut stream, &Greeting::Welcome(welcome)).await?;
+            house.control.line_opened(from.node, stream);
         }
     }
     Ok(())

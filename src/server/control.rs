@@ -21,14 +21,17 @@ use super::home::Home;
 use super::house::House;
 use super::inbox::Completion;
 use super::lanes::lane_count;
+use super::lines::{Lines, Said};
 use crate::control::{Control, Effect, Event};
-use crate::ring::MemberNumber;
-use crate::rt;
+use crate::ring::{MemberNumber, NodeId};
+use crate::rt::{self, TcpStream};
 use crate::shard::event::Origin;
 use crate::wire::{Answer, Failure, FailureCode, Frame, Message, Question};
 
 /// Questions that may wait.
 const ASKS: usize = 1024;
+/// Messages of other control machines that may wait.
+const SAID: usize = 64;
 /// Larger than any datagram of ours; what is cut off at this length is none.
 const DATAGRAM_BYTES: usize = 2048;
 
@@ -45,21 +48,25 @@ pub(super) struct ControlBox {
 pub(super) struct ControlInbox {
     asks: async_channel::Receiver<(Origin, Frame)>,
     news: async_channel::Receiver<News>,
+    said: async_channel::Receiver<Said>,
 }
 
 #[derive(Debug)]
 enum News {
     LaneOpened { member: MemberNumber, number: u16, shards: u16 },
     LaneLost { member: MemberNumber, number: u16 },
+    LineOpened(NodeId, TcpStream),
     Resolved(String, Vec<SocketAddr>),
     Stop,
 }
 
 /// A way to the control machine, and its other end.
-pub(super) fn control_box() -> (ControlBox, ControlInbox) {
+pub(super) fn control_box() -> (ControlBox, ControlInbox, Lines) {
     let (asks, asks_in) = async_channel::bounded(ASKS);
     let (news, news_in) = async_channel::unbounded();
-    (ControlBox { asks, news }, ControlInbox { asks: asks_in, news: news_in })
+    let (said, said_in) = async_channel::bounded(SAID);
+    let inbox = ControlInbox { asks: asks_in, news: news_in, said: said_in };
+    (ControlBox { asks, news }, inbox, Lines::new(said))
 }
 
 impl ControlBox {
@@ -80,6 +87,11 @@ impl ControlBox {
         self.tell(News::LaneLost { member, number });
     }
 
+    /// Another node's control machine dialled.
+    pub(super) fn line_opened(&self, from: NodeId, stream: TcpStream) {
+        self.tell(News::LineOpened(from, stream));
+    }
+
     /// Ends the control thread.
     pub(super) fn stop(&self) {
         self.tell(News::Stop);
@@ -96,6 +108,7 @@ enum Next {
     Time,
     Datagram(io::Result<(usize, SocketAddr)>),
     News(News),
+    Said(Said),
     Ask(Origin, Box<Frame>),
     Stop,
 }
@@ -109,6 +122,8 @@ pub(super) struct ControlLoop {
     pub(super) house: Arc<House>,
     pub(super) clock: Clock,
     pub(super) dialler: Dialler,
+    /// Its connections to other control machines.
+    pub(super) lines: Lines,
     /// How far each shard's log is synced.
     pub(super) positions: Vec<Arc<AtomicU64>>,
     /// The lanes to each member.
@@ -148,6 +163,7 @@ impl ControlLoop {
                     // What an earlier datagram came to (nobody listens there) is no news.
                     Next::Datagram(Err(error)) => log::debug!("UDP: {error}"),
                     Next::News(news) => self.on_news(news).await,
+                    Next::Said((from, message)) => self.step(Event::Told(from, message)).await,
                     Next::Ask(origin, frame) => self.answer(origin, &frame),
                     Next::Stop => return,
                 }
@@ -177,6 +193,12 @@ impl ControlLoop {
                 Ok(news) => Next::News(news),
             }
         };
+        let said = async {
+            match self.inbox.said.recv().await {
+                Ok(said) => Next::Said(said),
+                Err(_) => Next::Stop,
+            }
+        };
         let ask = async {
             match self.inbox.asks.recv().await {
                 Ok((origin, frame)) => Next::Ask(origin, Box::new(frame)),
@@ -184,7 +206,7 @@ impl ControlLoop {
             }
         };
         // Time first: however much comes in, the machine's own deadlines are kept.
-        time.or(news.or(datagram.or(ask))).await
+        time.or(news.or(said.or(datagram.or(ask)))).await
     }
 
     async fn on_news(&mut self, news: News) {
@@ -205,6 +227,7 @@ impl ControlLoop {
                     self.step(Event::Lane(member, false)).await;
                 }
             }
+            News::LineOpened(from, stream) => self.lines.opened(&self.house, from, stream),
             News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
             News::Stop => {}
         }
@@ -231,6 +254,7 @@ impl ControlLoop {
                     log::debug!("a datagram to {to} was not sent: {error}");
                 }
             }
+            Effect::Tell { to, at, message } => self.lines.tell(&self.house, to, at, &message),
             Effect::Persist(number, state) => {
                 events.push_back(match self.home.save_control(&state) {
                     Ok(()) => {

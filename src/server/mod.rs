@@ -26,6 +26,7 @@ mod home;
 mod house;
 mod inbox;
 mod lanes;
+mod lines;
 mod links;
 mod maker;
 mod metrics;

@@ -104,7 +104,7 @@ impl Node {
         let ends = ends(&prepared);
         let life = home.begin(page.as_mut(), &ends)?;
 
-        let (control_box, control_inbox) = control_box();
+        let (control_box, control_inbox, lines) = control_box();
         let house = Arc::new(House {
             name,
             advertise,
@@ -130,6 +130,7 @@ impl Node {
             house: Arc::clone(&house),
             clock,
             dialler: Dialler::default(),
+            lines,
             positions,
             lanes: BTreeMap::new(),
         };

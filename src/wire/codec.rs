@@ -81,7 +81,9 @@ fn take_message(header: Header, body: &Bytes) -> Result<Message, WireError> {
     let kind = header.kind;
     let forwarded = header.flags & FLAG_FORWARDED != 0;
     Ok(match kind {
-        Kind::Hello | Kind::Welcome | Kind::Refused => return Err(WireError::OutOfPlace { kind }),
+        Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Control => {
+            return Err(WireError::OutOfPlace { kind });
+        }
         Kind::Put => Message::Put(Put { forwarded, ..fixed(kind, body)? }),
         Kind::PutReply => Message::PutReply(fixed(kind, body)?),
         Kind::Get => Message::Get(Get { forwarded, ..fixed(kind, body)? }),

@@ -100,6 +100,11 @@ pub enum Stage {
     },
     /// It has voted for what can no longer come true, and is about to take a new id. Its vote does not count.
     Doubting,
+    /// It is bound to a cluster, durably, and wants to be taken in: it joins no other.
+    Ready {
+        /// The cluster.
+        cluster: ClusterId,
+    },
     /// It is in a cluster.
     Founded {
         /// The cluster.
@@ -130,6 +135,9 @@ pub struct Hello {
     pub stage: Stage,
     /// The beginning of its seed list, for people to read.
     pub seeds: String,
+    /// Where the member listens that takes newcomers in, if the sender is in a cluster and not that member itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<SocketAddr>,
 }
 
 impl Datagram {

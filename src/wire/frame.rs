@@ -147,7 +147,8 @@ impl Kind {
             | Kind::Inspect
             | Kind::Inspected
             | Kind::Count
-            | Kind::Counted => 0,
+            | Kind::Counted
+            | Kind::Control => 0,
         }
     }
 }

@@ -198,7 +198,8 @@ impl Greeting {
             | Kind::Inspect
             | Kind::Inspected
             | Kind::Count
-            | Kind::Counted => Err(WireError::OutOfPlace { kind }),
+            | Kind::Counted
+            | Kind::Control => Err(WireError::OutOfPlace { kind }),
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Way {
     Reply,
     /// From one member to another, on a data lane.
     Lane,
+    /// From one control machine to another, on their connection.
+    Control,
 }
 
 /// What part a frame plays in an exchange of two.
@@ -137,6 +139,9 @@ kinds! {
     Count = 66, Lane, Asks;
     /// What I hold.
     Counted = 67, Lane, Answers;
+
+    /// How the next ring is decided and spread: a [`super::control::ControlMessage`].
+    Control = 80, Control, Brings;
 }
 
 impl Kind {

@@ -4,11 +4,13 @@
 //! worst outcome is an error that names what is wrong. Not here: sockets, and what messages mean.
 //!
 //! A frame's bytes: `frame` (header, limits, checksum), `kind` (the numbers), `codec` (which body is
-//! which), `body` (fixed bodies). A connection begins with a `handshake`, then carries messages. The
-//! control machines' datagrams stand apart in [`datagram`], and what they say of members in [`gossip`].
+//! which), `body` (fixed bodies). A connection begins with a `handshake`, then carries messages. What
+//! control machines say stands apart: over UDP in [`datagram`], of members in [`gossip`], and over their
+//! connections in [`control`].
 
 mod body;
 mod codec;
+pub mod control;
 pub mod datagram;
 mod error;
 mod failure;

@@ -38,7 +38,8 @@ fn card() -> Card {
 fn hello(stage: Stage) -> Datagram {
     let seeds = "10.0.0.1:7400, 10.0.0.2:7400".to_owned();
     let (answer, round, at, boot, life) = (false, 7, addr(1), 3, 0xfeed);
-    Datagram::Hello(Hello { answer, round, at, boot, life, card: card(), stage, seeds })
+    let leader = None;
+    Datagram::Hello(Hello { answer, round, at, boot, life, card: card(), stage, seeds, leader })
 }
 
 fn head() -> Head {
@@ -116,6 +117,7 @@ fn samples() -> Vec<(&'static str, Datagram)> {
         ("hello-voted", hello(Stage::Voted { proposal, ring })),
         ("hello-doubting", hello(Stage::Doubting)),
         ("hello-founded", hello(Stage::Founded { cluster, proposal, ring })),
+        ("hello-ready", hello(Stage::Ready { cluster })),
         ("probe", Datagram::Probe(beat())),
         ("ack", Datagram::Ack(Beat { log: Vec::new(), news: news(), ..beat() })),
     ];
@@ -169,7 +171,7 @@ fn datagrams_keep_their_bytes() {
 #[test]
 fn the_control_file_keeps_its_bytes() {
     // Of the frozen bytes only the reading is fixed: what was written once is read for ever.
-    let bytes = frozen("control-state", &state().encode());
+    let bytes = frozen("control-state-2", &state().encode());
     let read = ControlState::decode(&bytes).expect("a state");
     assert_eq!(read.encode(), bytes);
     assert_eq!(read.vote.map(|vote| vote.ring()), read.ring);
@@ -179,6 +181,17 @@ fn the_control_file_keeps_its_bytes() {
         assert!(ControlState::decode(&changed).is_err(), "byte {at} does not matter");
         assert!(ControlState::decode(&bytes[..at]).is_err(), "the end does not matter");
     }
+}
+
+/// The file of the first release, which knew no votes.
+#[test]
+fn a_control_file_without_votes_is_read() {
+    let text = include_str!("../vectors/datagram/control-state.txt");
+    let digits = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    let bytes = HEXLOWER.decode(digits.collect::<String>().as_bytes()).expect("hex");
+    let read = ControlState::decode(&bytes).expect("a state");
+    assert_eq!((read.votes.promised, read.bound), (None, None));
+    assert_eq!(read.vote.map(|vote| vote.ring()), read.ring);
 }
 
 #[test]
@@ -198,7 +211,9 @@ fn the_largest_datagrams_fit() {
     let stage = Stage::Founded { cluster: ClusterId(big), proposal: big, ring: big };
     let seeds = "s".repeat(MAX_SEEDS_SHOWN);
     let (answer, round, at, boot, life) = (true, big, far, big, big);
-    let hello = Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds });
+    let leader = Some(far);
+    let hello = Hello { answer, round, at, boot, life, card, stage, seeds, leader };
+    let hello = Datagram::Hello(hello);
     let head = Head {
         cluster: ClusterId(big),
         from: id,
@@ -449,7 +464,8 @@ fn another_ring_of_the_same_founders_is_refused() {
                         }
                     };
                     let (answer, boot, life) = (true, 1, 2);
-                    let hello = Hello { answer, round, at, boot, life, card, stage, seeds };
+                    let leader = None;
+                    let hello = Hello { answer, round, at, boot, life, card, stage, seeds, leader };
                     Event::Datagram(addr(1), Datagram::Hello(hello).encode())
                 }
                 (None, _) => Event::Tick,

@@ -92,14 +92,6 @@ fn other_settings_block_founding_and_are_named() {
 
 #[test]
 fn who_is_not_listed_does_not_found() {
-    let mut net = Net::cluster(5, 2);
-    let late = net.add(&[0, 1]);
-    net.start(late);
-    net.run(30.0);
-    assert!(net.nodes[late].view.is_none());
-    assert!(net.waiting(late).contains("already belongs to cluster"), "{}", net.waiting(late));
-    assert_eq!(net.nodes[0].view.as_ref().map(|view| view.ring.members.len()), Some(2));
-
     let mut net = Net::new(6);
     net.add_all(2, &[0, 1]);
     let outsider = net.add(&[0, 1]);
@@ -235,7 +227,6 @@ fn founding_survives_everything() {
                     node,
                     net.waiting(*node)
                 );
-                assert!(net.waiting(*node).contains("already belongs"), "{}", net.waiting(*node));
                 left_out += 1;
             }
         }
@@ -264,7 +255,7 @@ fn storm(net: &mut Net, count: usize, wiped: Option<&mut BTreeSet<usize>>) {
         3 => net.kill(node),
         4..=5 => {
             if let Some(wiped) = wiped
-                && wiped.len() < 2
+                && wiped.len() < 2.min(count - 1)
             {
                 net.wipe(node);
                 wiped.insert(node);

@@ -13,7 +13,9 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Route};
 use ringdove::ring::{ClusterId, Epoch, NodeId, View};
+use ringdove::wire::control::ControlMessage;
 use ringdove::wire::datagram::MAX_DATAGRAM;
+use ringdove::wire::split_raw;
 
 /// Virtual time between events that are not delayed on purpose.
 pub const STEP: Duration = Duration::from_micros(50);
@@ -54,6 +56,7 @@ impl Weather {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
     Deliver { to: SocketAddr, from: SocketAddr, bytes: Vec<u8> },
+    Told { to: SocketAddr, from: NodeId, bytes: Vec<u8> },
     Persisted { node: usize, life: u64, number: u64 },
     Resolved { node: usize, life: u64, seed: String },
     Tick { node: usize, life: u64 },
@@ -224,6 +227,7 @@ impl Net {
                 let after = self.weather.disk.mul_f64(self.random.random_range(0.0..1.0)) + STEP;
                 self.later(after, Item::Persisted { node: place, life, number });
             }
+            Effect::Tell { to, at, message } => self.tell(place, to, at, &message),
             Effect::Resolve(seed) => {
                 self.later(STEP, Item::Resolved { node: place, life, seed });
             }
@@ -240,11 +244,35 @@ impl Net {
         assert_eq!(hash, ring.hash(), "two rings of {} epoch {}", ring.cluster, ring.epoch);
         let node = &self.nodes[place];
         assert_eq!(node.disk.ring.as_ref(), Some(&**ring), "used before it was on the disk");
-        let vote = node.disk.vote.as_ref().expect("no ring without a vote").hash();
-        for member in &ring.members {
-            assert_eq!(self.votes.get(&member.id), Some(&vote), "founded without a vote");
+        if ring.epoch == Epoch(1) {
+            let vote = node.disk.vote.as_ref().expect("no founding without a vote").hash();
+            for member in &ring.members {
+                assert_eq!(self.votes.get(&member.id), Some(&vote), "founded without a vote");
+            }
         }
         self.nodes[place].view = Some(view);
+    }
+
+    /// Says something on a control connection. It may break, and nobody listens there but who is meant.
+    fn tell(&mut self, from: usize, to: NodeId, at: Option<SocketAddr>, message: &ControlMessage) {
+        let is_meant = |node: &Node| node.machine.as_ref().is_some_and(|one| one.id() == to);
+        let known =
+            at.is_none_or(|at| self.nodes.iter().any(|node| node.addr == at && is_meant(node)));
+        let target = self.nodes.iter().position(is_meant).filter(|_| known);
+        let Some(target) = target.filter(|target| {
+            !self.cut.contains(&(from, *target)) && !self.cut.contains(&(*target, from))
+        }) else {
+            return;
+        };
+        if self.random.random_bool(self.weather.loss / 2.0) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).expect("it fits into a frame");
+        let slow = self.slow.get(&(from, target)).copied().unwrap_or_default();
+        let delay = self.weather.delay.mul_f64(self.random.random_range(0.0..1.0)) + STEP + slow;
+        let (from, to) = (self.machine(from).id(), self.nodes[target].addr);
+        self.later(delay, Item::Told { to, from, bytes });
     }
 
     pub fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
@@ -291,7 +319,9 @@ impl Net {
 
     pub fn happen(&mut self, item: Item) {
         let place = match &item {
-            Item::Deliver { to, .. } => self.nodes.iter().position(|node| node.addr == *to),
+            Item::Deliver { to, .. } | Item::Told { to, .. } => {
+                self.nodes.iter().position(|node| node.addr == *to)
+            }
             Item::Persisted { node, life, .. }
             | Item::Resolved { node, life, .. }
             | Item::Tick { node, life } => (self.nodes[*node].life == *life).then_some(*node),
@@ -305,6 +335,12 @@ impl Net {
         }
         let event = match item {
             Item::Deliver { from, bytes, .. } => Event::Datagram(from, bytes),
+            Item::Told { from, bytes, .. } => {
+                let mut bytes = bytes::BytesMut::from(&bytes[..]);
+                let (header, body) = split_raw(&mut bytes).expect("own bytes").expect("a frame");
+                let message = ControlMessage::decode(header, &body).expect("own bytes");
+                Event::Told(from, Box::new(message))
+            }
             Item::Persisted { number, .. } => {
                 let node = &mut self.nodes[place];
                 let (done, writing) = std::mem::take(&mut node.writing)
@@ -363,11 +399,16 @@ impl Net {
         running.into_iter().all(|node| node.view.is_some()) && self.settled_members()
     }
 
-    /// Whether everybody is in a cluster, or knows that one was founded without it.
+    /// Whether everybody has the one ring, or waits to be taken in.
     pub fn decided(&self) -> bool {
-        (0..self.nodes.len()).all(|place| {
-            self.ring_of(place).is_some() || self.waiting(place).contains("already belongs")
-        }) && self.nodes.iter().any(|node| node.view.is_some())
+        let rings: BTreeSet<_> =
+            (0..self.nodes.len()).filter_map(|place| self.ring_of(place)).collect();
+        let waits = |place| {
+            let waiting = self.waiting(place);
+            waiting.contains("already belongs") || waiting.contains("ready to join")
+        };
+        rings.len() == 1
+            && (0..self.nodes.len()).all(|place| self.ring_of(place).is_some() || waits(place))
     }
 
     pub fn assert_one_cluster(&self) {

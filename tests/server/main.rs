@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod continuity;
+mod joining;
 mod rollback;
 
 use std::collections::BTreeSet;

@@ -1,9 +1,12 @@
 //! One message of every kind, with the fields of its body by name and length.
 
 use bytes::Bytes;
-use ringdove::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Meta, Value};
+use ringdove::causality::{Actor, Dead, Delta, Dot, DotSet, Entry, Meta, Secret, Value};
 use ringdove::key::Key;
-use ringdove::ring::{ClusterId, Epoch, MemberNumber, NodeId, Slot, Token};
+use ringdove::ring::{
+    ClusterId, Epoch, Member, MemberNumber, NodeId, Partition, Ring, Settings, Slot, Token,
+};
+use ringdove::wire::control::{Ballot, ControlMessage, Mark, Vote};
 use ringdove::wire::*;
 
 use super::Spoken;
@@ -71,6 +74,37 @@ const SET: usize = 2 + 8 + 3;
 const DELTA: usize = SET + (1 + 16) + (1 + 16) + (1 + 16 + VALUE);
 const ENTRY: usize = SET + 1 + (16 + 1) + (16 + 1 + VALUE);
 
+/// A vote for the second ring of a cluster of one.
+fn vote() -> ControlMessage {
+    let member = |number: u16| Member {
+        number: MemberNumber(number),
+        id: NodeId(0xa0 + u128::from(number)),
+        name: format!("n{number}"),
+        addr: ([10, 0, 0, 1], 7400 + number).into(),
+        zone: "east".to_owned(),
+        weight: 1,
+        since: Epoch(u32::from(number)),
+        leaving: false,
+    };
+    let ring = Ring {
+        cluster: ClusterId(0xc1),
+        epoch: Epoch(2),
+        previous: 0xbeef,
+        members: vec![member(1), member(2)],
+        partitions: vec![Partition::settled(slot(0), vec![MemberNumber(1)])],
+        settings: Settings { copies: 3 },
+        secret: Secret([7; 16]),
+        dead: Dead::NONE,
+        highest: 0,
+        paused: false,
+        lineage: 0,
+    };
+    let after = Mark { cluster: ring.cluster, lineage: 0, epoch: Epoch(1), hash: 0xbeef };
+    let ballot = Ballot { round: 3, node: NodeId(0xa1), life: 0xfeed };
+    let accepted = Some(Vote { ballot: Ballot { round: 2, ..ballot }, ring: Box::new(ring) });
+    ControlMessage::Promise { after, ballot, accepted }
+}
+
 /// The sample of each kind. A new kind does not compile before it has one.
 pub fn sample(kind: Kind) -> Sample {
     let greeting = |greeting| Sample { spoken: Spoken::Greeting(greeting), fields: Vec::new() };
@@ -128,6 +162,7 @@ pub fn sample(kind: Kind) -> Sample {
             bucket: Some("cart".to_owned()),
             limit: 100,
         })),
+        Kind::Control => Sample { spoken: Spoken::Control(vote()), fields: Vec::new() },
         Kind::Put | Kind::PutReply | Kind::Get | Kind::GetReply => request_sample(kind),
         Kind::Store
         | Kind::KeepHint

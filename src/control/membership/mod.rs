@@ -138,7 +138,6 @@ impl Membership {
     ///
     /// # Panics
     /// When this node is no member of it.
-    #[allow(dead_code, reason = "the ring register calls it")]
     pub fn adopt(&mut self, ring: Arc<Ring>, now: Now) {
         assert_eq!(ring.cluster, self.ring.cluster, "a ring of another cluster");
         assert_eq!(number_of(&ring, self.voice.id), self.me, "a member keeps its number");

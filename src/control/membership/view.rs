@@ -95,7 +95,6 @@ impl Membership {
     }
 
     /// A live member that has a newer ring than this node, the newest there is: there it can be had.
-    #[allow(dead_code, reason = "the ring register asks it")]
     pub fn newer_ring(&self) -> Option<MemberNumber> {
         let newer = self.known.iter().filter(|(_, known)| known.epoch > self.ring.epoch);
         let live = newer.filter(|(_, known)| known.answers());

@@ -1,0 +1,121 @@
+//! Real processes: a node joins a cluster that exists, and the leader is killed meanwhile.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use ringdove::client::{Client, ClientOptions};
+use ringdove::rt;
+use ringdove::wire::{Answer, Level, MemberLine, Question};
+
+use super::{eventually, free_addr, get, put, values};
+
+/// A node in a process of its own. Killed when it is dropped.
+struct Peer {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Peer {
+    fn start(data: &Path, name: &str, addr: SocketAddr, seeds: &[SocketAddr]) -> Self {
+        let seeds = seeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringdove"));
+        command.args(["start", "--name", name, "--shards", "2", "--seeds", &seeds]);
+        command.arg("--listen").arg(addr.to_string());
+        command.arg("--data").arg(data.join(name)).arg("--pages").arg(data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Peer { child: command.spawn().unwrap(), addr }
+    }
+
+    fn client(&self) -> Client {
+        let endpoint = [self.addr.to_string()];
+        eventually("a node answers", || {
+            rt::block_on(Client::connect(&endpoint, ClientOptions::default()))
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    fn members(&self) -> Vec<MemberLine> {
+        let client = self.client();
+        eventually("a node lists the members", || {
+            match rt::block_on(client.ask(Question::Members)).map_err(|error| error.to_string())? {
+                Answer::Members(members) => Ok(members),
+                other => Err(format!("{other:?} is no list of members")),
+            }
+        })
+    }
+
+    /// Until it sees so many members, all up and with data connections.
+    fn wait_for(&self, count: usize) -> Vec<MemberLine> {
+        eventually("all members are up", || {
+            let members = self.members();
+            let up = members.iter().filter(|line| line.state == "UN").count();
+            if (members.len(), up) == (count, count) {
+                Ok(members)
+            } else {
+                Err(format!("{} sees {members:?}", self.addr))
+            }
+        })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_fourth_process_joins_though_the_leader_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let addrs: Vec<SocketAddr> = (0..4).map(|_| free_addr()).collect();
+    let (founders, names) = (&addrs[..3], ["n0", "n1", "n2", "n3"]);
+    let start = |place: usize| {
+        let seeds = if place < 3 { founders } else { &addrs[1..2] };
+        Peer::start(directory.path(), names[place], addrs[place], seeds)
+    };
+    let mut peers: Vec<Peer> = (0..3).map(start).collect();
+    let members = peers[0].wait_for(3);
+    put(&peers[0].client(), "before", "1", Level::All);
+    let leader = members.iter().find(|line| line.leader).unwrap().addr.clone();
+    let leader = addrs.iter().position(|addr| addr.to_string() == leader).unwrap();
+
+    // The newcomer is ready as soon as a seed has answered it; the leader dies while it takes it in, or just before.
+    peers.push(start(3));
+    eventually("the newcomer is about to join", || {
+        let mut others = (0..3).filter(|place| *place != leader);
+        let joined = others.any(|place| peers[place].members().len() == 4);
+        let answer = rt::block_on(peers[3].client().ask(Question::Status));
+        let Ok(Answer::Status(status)) = answer else { return Err(format!("{answer:?}")) };
+        let ready = joined || status.waiting.is_empty() || status.waiting.contains("ready to join");
+        if ready { Ok(()) } else { Err(status.waiting) }
+    });
+    peers[leader].child.kill().unwrap();
+    peers[leader].child.wait().unwrap();
+
+    let others: Vec<usize> = (0..4).filter(|place| *place != leader).collect();
+    eventually("the others take it in", || {
+        let counts: Vec<usize> = others.iter().map(|place| peers[*place].members().len()).collect();
+        if counts == [4; 3] { Ok(()) } else { Err(format!("{counts:?} members")) }
+    });
+    // Reads and writes go on, through the newcomer too, which owns nothing yet.
+    put(&peers[3].client(), "while", "2", Level::Quorum);
+    peers[leader] = start(leader);
+    let lists: Vec<Vec<MemberLine>> = peers.iter().map(|peer| peer.wait_for(4)).collect();
+    for list in &lists {
+        let shown = |lines: &[MemberLine]| {
+            lines.iter().map(|line| (line.number, line.id.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(list), shown(&lists[0]));
+        assert_eq!(list.iter().map(|line| line.number).max(), Some(4));
+    }
+    for peer in &peers {
+        for (name, value) in [("before", "1"), ("while", "2")] {
+            let got = eventually("a get succeeds", || {
+                get(&peer.client(), name, Level::Quorum).map_err(|error| error.to_string())
+            });
+            assert_eq!(values(&got), [value]);
+        }
+    }
+}
