@@ -16,7 +16,7 @@ use std::thread;
 
 use ringdove::rules::Rule;
 
-use crate::{Options, Profile, run};
+use crate::{Options, Profile, register, run};
 
 /// Rules whose break random histories meet too rarely. Each has a script of a few lines that ends
 /// otherwise without it (`shard::tests::every_rule_is_needed_by_its_script`).
@@ -64,6 +64,9 @@ const HARDLY_MET: &[Rule] = &[
     Rule::KeptIsHere,
 ];
 
+/// Histories of the register are small: so many times as many are run.
+const REGISTER_TIMES: u64 = 20;
+
 /// How many windows of seeds a rule is tried in.
 pub const WINDOWS: u64 = 5;
 /// From where to where it is between the beginnings of two windows.
@@ -85,6 +88,10 @@ pub struct Caught {
 
 /// The first of these seeds that shows that `rule` is broken.
 pub fn catch(rule: Rule, seeds: Range<u64>) -> Option<Caught> {
+    if register::RULES.contains(&rule) {
+        let (seed, violation) = register::run_seeds(seeds, Some(rule)).1?;
+        return Some(Caught { seed, checker: violation.checker, what: violation.what });
+    }
     seeds.into_iter().find_map(|seed| {
         let profile = match seed % 2 {
             _ if CLOSING.contains(&rule) => Profile::Closings,
@@ -147,13 +154,22 @@ fn script(rule: Rule) -> Option<&'static str> {
 }
 
 /// How many runs are made for a rule in each window.
-fn limit_of(rule: Rule, limit: u64) -> u64 {
-    if HARDLY_MET.contains(&rule) { limit.div_ceil(3) } else { limit }
+pub(crate) fn limit_of(rule: Rule, limit: u64) -> u64 {
+    if register::RULES.contains(&rule) {
+        limit * REGISTER_TIMES
+    } else if HARDLY_MET.contains(&rule) {
+        limit.div_ceil(3)
+    } else {
+        limit
+    }
 }
 
-/// The table of all rules, and whether each of them was noticed. Takes all cores.
-pub fn table(limit: u64) -> (String, bool) {
-    let in_window = |window| (0..Rule::ALL.len()).map(move |at| (at, window));
+/// The table of all rules, and whether each of them was noticed. Takes all cores. The rows of rules that are not in
+/// `only`, where it names any, are those of `page`.
+pub fn table(limit: u64, only: &[Rule], page: &str) -> (String, bool) {
+    let wanted = |at: &usize| only.is_empty() || only.contains(&Rule::ALL[*at]);
+    let rules: Vec<usize> = (0..Rule::ALL.len()).filter(wanted).collect();
+    let in_window = |window| rules.iter().map(move |at| (*at, window));
     let jobs: Vec<(usize, u64)> = (0..WINDOWS).flat_map(in_window).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
@@ -182,15 +198,24 @@ pub fn table(limit: u64) -> (String, bool) {
         String::from("| rule switched off | caught by | runs needed, median | windows |\n");
     text.push_str("|---|---|---|---|\n");
     let mut all = true;
-    for (rule, tried) in Rule::ALL.into_iter().zip(&tried) {
+    for ((at, rule), tried) in Rule::ALL.into_iter().enumerate().zip(&tried) {
+        if !rules.contains(&at) {
+            let begin = format!("| {rule:?} |");
+            let row = page.lines().find(|line| line.starts_with(&begin));
+            row.into_iter().for_each(|row| {
+                let _ = writeln!(text, "{row}");
+            });
+            continue;
+        }
         text.push_str(&tried.row(rule));
         all &= tried.median().is_some() || script(rule).is_some();
     }
     let _ = writeln!(
         text,
-        "\n{WINDOWS} windows of at most {limit} runs each ({} for a rule hardly met), beginning at every \
-         {WINDOW_SEEDS}th seed.",
-        limit.div_ceil(3)
+        "\n{WINDOWS} windows of at most {limit} runs each ({} for a rule hardly met, {} small histories for one of the \
+         ring register), beginning at every {WINDOW_SEEDS}th seed.",
+        limit.div_ceil(3),
+        limit * REGISTER_TIMES
     );
     (text, all)
 }

@@ -31,6 +31,7 @@ mod mix;
 mod network;
 mod node;
 mod process;
+pub mod register;
 mod setup;
 mod trace;
 mod value;

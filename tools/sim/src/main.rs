@@ -50,12 +50,21 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         export: Option<PathBuf>,
     },
+    /// Run histories of the ring register: who decides on the next ring, and that it never forks.
+    Register {
+        /// The seeds, as FIRST..END.
+        #[arg(long, value_parser = seeds, default_value = "0..1000")]
+        seeds: Range<u64>,
+    },
     /// Switch off each rule in turn, and print which checker notices and after how many runs.
     #[cfg(feature = "canaries")]
     Canaries {
         /// The runs to make for each rule in each window of seeds, at most.
         #[arg(long, default_value_t = 300)]
         limit: u64,
+        /// Make the rows of these rules only, and leave the page's others as they are.
+        #[arg(long, value_name = "RULE", value_parser = rule)]
+        only: Vec<ringdove::rules::Rule>,
         /// Put the table into this page, in the place of the old one.
         #[arg(long, value_name = "PAGE")]
         write: Option<PathBuf>,
@@ -72,6 +81,12 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     if first < end { Ok(first..end) } else { Err(wrong()) }
 }
 
+#[cfg(feature = "canaries")]
+fn rule(text: &str) -> Result<ringdove::rules::Rule, String> {
+    let mut rules = ringdove::rules::Rule::ALL.into_iter();
+    rules.find(|rule| format!("{rule:?}") == text).ok_or_else(|| format!("{text:?} is no rule"))
+}
+
 fn main() -> ExitCode {
     let ok = match Arguments::parse().command {
         Command::Run { seeds, nodes, profile, failures } => {
@@ -84,9 +99,10 @@ fn main() -> ExitCode {
             let options = Options { nodes, profile, trace, export: exported, broken: None };
             replay(seed, options, export.as_deref())
         }
+        Command::Register { seeds } => run_register(seeds),
         #[cfg(feature = "canaries")]
-        Command::Canaries { limit, write, check } => {
-            make_table(limit.max(1), write.as_deref(), check.as_deref())
+        Command::Canaries { limit, only, write, check } => {
+            make_table(limit.max(1), &only, write.as_deref(), check.as_deref())
         }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -115,6 +131,16 @@ fn run_batch(seeds: Range<u64>, options: Options, failures: usize) -> bool {
     batch.failed.is_empty()
 }
 
+fn run_register(seeds: Range<u64>) -> bool {
+    let (seen, failed) = ringdove_sim::register::run_seeds(seeds, None);
+    println!("{seen}");
+    match &failed {
+        Some((seed, violation)) => println!("FAILED seed {seed}: {violation}"),
+        None => println!("one epoch was one ring, and nothing got stuck"),
+    }
+    failed.is_none()
+}
+
 fn replay(seed: u64, options: Options, export: Option<&Path>) -> bool {
     let report = run(seed, options);
     if let Some(file) = export
@@ -134,9 +160,15 @@ fn replay(seed: u64, options: Options, export: Option<&Path>) -> bool {
 
 /// Makes the table of broken rules, and puts it where it is wanted.
 #[cfg(feature = "canaries")]
-fn make_table(limit: u64, write: Option<&Path>, check: Option<&Path>) -> bool {
+fn make_table(
+    limit: u64,
+    only: &[ringdove::rules::Rule],
+    write: Option<&Path>,
+    check: Option<&Path>,
+) -> bool {
     use ringdove_sim::canaries::{table, with_table};
-    let (text, mut ok) = table(limit);
+    let page = write.or(check).and_then(|path| std::fs::read_to_string(path).ok());
+    let (text, mut ok) = table(limit, only, &page.unwrap_or_default());
     print!("{text}");
     for (page, writes) in [(write, true), (check, false)] {
         let Some(path) = page else { continue };
