@@ -9,7 +9,7 @@
 //! under that id, that it is ready. Data never waits for anything here. Not here: votes (`register`), and
 //! how rows move (the planner).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ const RETRY_DOUBLED: u32 = 4;
 const READY: Duration = Duration::from_secs(3);
 /// How often somebody is asked for its ring.
 const PULL: Duration = Duration::from_secs(1);
+/// How often a member looks whether there is something to do about the ring.
+const LOOK: Duration = Duration::from_millis(250);
 /// Nodes that may be ready at once; more wait their turn.
 const JOINERS: usize = 256;
 
@@ -53,6 +55,7 @@ pub(super) struct Deciding {
     /// Attempts since the ring last changed.
     attempts: u32,
     next_pull: Now,
+    next_look: Now,
     joiners: BTreeMap<NodeId, Joiner>,
 }
 
@@ -86,7 +89,7 @@ impl Control {
 
     /// Does what the register wants, and has its new state written down.
     pub(super) fn carry_out(&mut self, outputs: Vec<Output>, effects: &mut Vec<Effect>) {
-        let mut outputs = std::collections::VecDeque::from(outputs);
+        let mut outputs = VecDeque::from(outputs);
         while let Some(output) = outputs.pop_front() {
             match output {
                 Output::Tell(to, message) if to == self.me.state.id => {
@@ -126,6 +129,7 @@ impl Control {
     fn learnt(&mut self, ring: &Arc<Ring>, effects: &mut Vec<Effect>) {
         self.deciding.joiners.retain(|id, _| ring.member_by_id(*id).is_none());
         (self.deciding.attempts, self.deciding.next_attempt) = (0, self.me.now);
+        self.deciding.next_look = self.me.now;
         match &mut self.phase {
             Phase::New | Phase::Booting | Phase::Left(_) => {}
             Phase::Founding(_) => self.become_member(effects),
@@ -208,6 +212,10 @@ impl Control {
     /// Catches up with others' rings, and drives changes if this node leads.
     pub(super) fn decide(&mut self, effects: &mut Vec<Effect>) {
         let now = self.me.now;
+        if now < self.deciding.next_look {
+            return;
+        }
+        self.deciding.next_look = now + LOOK;
         self.deciding.joiners.retain(|_, joiner| now.saturating_sub(joiner.said) <= READY);
         self.compare_rings(effects);
         let Phase::Member(members) = &self.phase else { return };
@@ -216,7 +224,8 @@ impl Control {
         } else if self.deciding.oldest_since.is_none() {
             self.deciding.oldest_since = Some(now);
         }
-        if self.leading() == Ok(members.me) && now >= self.deciding.next_attempt {
+        let mine = members.leader() == members.me && now >= self.deciding.next_attempt;
+        if mine && self.leading() == Ok(members.me) {
             self.drive(effects);
         }
     }
@@ -243,12 +252,12 @@ impl Control {
     /// Who drives ring changes, or why nobody does, as this node sees it.
     pub(super) fn leading(&self) -> Result<MemberNumber, NoLeader> {
         let Phase::Member(members) = &self.phase else { return Err(NoLeader::NoQuorum) };
-        let lives = |id| self.lives(id);
+        let living = self.living();
         let leader = members.leader();
         if self.register.fork().is_some() {
             return Err(NoLeader::Forked);
         }
-        if !quorum(&members.ring, lives) {
+        if !quorum(&members.ring, |id| living.contains(&id)) {
             return Err(NoLeader::NoQuorum);
         }
         if leader != members.me {
@@ -265,35 +274,32 @@ impl Control {
         }
     }
 
-    /// Whether somebody answered lately, under this id.
-    fn lives(&self, id: NodeId) -> bool {
-        let Phase::Member(members) = &self.phase else { return false };
-        let ready = |id| {
-            let joiner = self.deciding.joiners.get(&id);
-            joiner.is_some_and(|joiner| self.me.now.saturating_sub(joiner.said) <= READY)
-        };
-        let member = members.known.values().find(|known| known.id == id);
-        id == self.me.state.id || member.map_or_else(|| ready(id), |known| known.up)
+    /// Who answered lately, under that id: members that are up, and who is ready to join.
+    fn living(&self) -> BTreeSet<NodeId> {
+        let Phase::Member(members) = &self.phase else { return BTreeSet::new() };
+        let up = members.known.values().filter(|known| known.up).map(|known| known.id);
+        up.chain(self.ready().map(|card| card.id)).chain([self.me.state.id]).collect()
+    }
+
+    /// Who is ready to join.
+    fn ready(&self) -> impl Iterator<Item = &Card> {
+        let lately = |joiner: &&Joiner| self.me.now.saturating_sub(joiner.said) <= READY;
+        self.deciding.joiners.values().filter(lately).map(|joiner| &joiner.card)
     }
 
     /// Proposes the next ring, if there is something to change.
     fn drive(&mut self, effects: &mut Vec<Effect>) {
         let Some(ring) = self.register.ring().cloned() else { return };
-        let now = self.me.now;
-        let ready =
-            self.deciding.joiners.values().filter(|one| now.saturating_sub(one.said) <= READY);
-        let ready: Vec<&Card> = ready.map(|joiner| &joiner.card).collect();
+        let ready: Vec<&Card> = self.ready().collect();
         let Some(wish) = wish(&ring, &ready) else { return };
         let wait = self.random.random_range(RETRY.0..RETRY.1);
         let wait = wait * f64::from(1 << self.deciding.attempts.min(RETRY_DOUBLED));
         self.deciding.attempts += 1;
-        self.deciding.next_attempt = now + Duration::from_secs_f64(wait);
+        self.deciding.next_attempt = self.me.now + Duration::from_secs_f64(wait);
         let sentence = format!("proposing epoch {}: {}", wish.epoch, change(&ring, &wish));
         effects.push(Effect::Log(log::Level::Info, sentence));
-        let alive: Vec<NodeId> = wish.members.iter().map(|member| member.id).collect();
-        let alive: Vec<NodeId> = alive.into_iter().filter(|id| self.lives(*id)).collect();
-        let mut out = Vec::new();
-        if let Err(why) = self.register.propose(wish, |id| alive.contains(&id), &mut out) {
+        let (living, mut out) = (self.living(), Vec::new());
+        if let Err(why) = self.register.propose(wish, |id| living.contains(&id), &mut out) {
             effects.push(Effect::Log(log::Level::Warn, format!("the ring stays as it is: {why}")));
         }
         self.carry_out(out, effects);

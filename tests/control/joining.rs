@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use rand::RngExt;
+use ringdove::control::Event;
+use ringdove::control::register::{highest, successor};
 use ringdove::ring::{Epoch, Member};
+use ringdove::wire::control::ControlMessage;
 
 use super::net::{Net, Weather, seconds};
 
@@ -137,4 +140,45 @@ fn a_join_survives_the_loss_of_leaders() {
         assert!(net.run_until(seconds(20.0), Net::settled), "seed {seed}");
     }
     assert!(joined_in_storm > 5, "{joined_in_storm} joined in the storm");
+}
+
+/// Whoever the ring names no more serves nothing, and stays up until the others can do without it.
+#[test]
+fn who_is_left_out_says_when_it_may_go() {
+    let mut net = Net::cluster(5, 4);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let leaver = 2;
+    let old = net.nodes[0].view.as_ref().expect("a member").ring.clone();
+    let number = old.member_by_id(net.machine(leaver).id()).expect("a member").number;
+    let mut next = successor(&old);
+    next.members.retain(|member| member.number != number);
+    next.highest = highest(&old);
+    let other = next.members[0].number;
+    for partition in &mut next.partitions {
+        let at = partition.row.iter().position(|owner| *owner == number);
+        let spare = next.members.iter().map(|member| member.number);
+        let spare = spare.clone().find(|number| !partition.row.contains(number)).unwrap_or(other);
+        at.into_iter().for_each(|at| partition.row[at] = spare);
+    }
+    next.check().expect("a ring");
+    // It hears first, and nobody else has the ring yet.
+    let ring = |from| Event::Told(from, Box::new(ControlMessage::Ring(Box::new(next.clone()))));
+    let from = net.machine(0).id();
+    for place in [0, 1, 3] {
+        net.cut.insert((leaver, place));
+        net.cut.insert((place, leaver));
+    }
+    net.step(leaver, ring(from));
+    net.run(5.0);
+    assert!(net.waiting(leaver).contains("must stay up"), "{}", net.waiting(leaver));
+    // A restart forgets nothing.
+    net.kill(leaver);
+    net.start(leaver);
+    net.cut.clear();
+    assert!(net.run_until(seconds(10.0), |net| net.waiting(leaver).contains("must stay up")));
+    net.step(0, ring(from));
+    assert!(net.run_until(seconds(10.0), |net| agree(net, &[0, 1, 3], 3)), "gossip tells of it");
+    let may_go = |net: &Net| net.waiting(leaver).contains("may be stopped for good");
+    assert!(net.run_until(seconds(10.0), may_go), "{}", net.waiting(leaver));
+    assert!(net.machine(leaver).view().is_none());
 }
