@@ -12,6 +12,7 @@
 
 mod founding;
 mod member;
+pub mod planner;
 mod table;
 mod token;
 mod view;
