@@ -13,12 +13,13 @@
 mod founding;
 mod member;
 pub mod planner;
+pub mod steps;
 mod table;
 mod token;
 mod view;
 
 pub use founding::{PARTITIONS_PER_MEMBER, found};
 pub use member::{ClusterId, Member, MemberNumber, NodeId};
-pub use table::{Change, Epoch, Partition, Ring, RingError, Settings};
+pub use table::{Change, Epoch, Partition, Ring, RingError, Settings, enough};
 pub use token::{NoSuchSlot, SLOTS, Slot, Token};
 pub use view::{Liveness, Peer, View};

@@ -49,12 +49,16 @@ pub struct Partition {
     /// The row that it is to have in the end, where that is another one than now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal: Option<Vec<MemberNumber>>,
+    /// Members that had a seat and still have a copy, from which the owners pull. Each is taken from here
+    /// once it said that it has dropped it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<MemberNumber>,
 }
 
 impl Partition {
     /// A partition that has had this row for ever.
     pub fn settled(first: Slot, row: Vec<MemberNumber>) -> Self {
-        Partition { first, row, since: Epoch(0), change: None, goal: None }
+        Partition { first, row, since: Epoch(0), change: None, goal: None, former: Vec::new() }
     }
 
     /// Whether a member has a seat here, had one before a change that is not settled, or is to get one.
@@ -69,8 +73,49 @@ impl Partition {
         };
         changes
             || self.row.contains(&member)
+            || self.former.contains(&member)
             || self.goal.as_ref().is_some_and(|goal| goal.contains(&member))
     }
+
+    /// Who copies the partition, and takes writes without a vote.
+    pub fn incoming(&self) -> Option<MemberNumber> {
+        match &self.change {
+            Some(Change::Prepare { incoming, .. }) => Some(*incoming),
+            Some(Change::Settle { .. } | Change::Cover { .. }) | None => None,
+        }
+    }
+
+    /// The owner that may not have settled, and the sets of owners that it has to pull from.
+    pub fn settling(&self) -> Option<(MemberNumber, &[Vec<MemberNumber>])> {
+        match &self.change {
+            Some(Change::Settle { incoming, before }) => Some((*incoming, before)),
+            Some(Change::Prepare { .. } | Change::Cover { .. }) | None => None,
+        }
+    }
+
+    /// Whether writes are sent to a member: to owners, and to who is to be one.
+    pub fn is_sent(&self, member: MemberNumber) -> bool {
+        self.row.contains(&member) || self.incoming() == Some(member)
+    }
+
+    /// Everybody that has a copy, or part of one, each once: owners, who is to be one, and who was.
+    pub fn parties(&self) -> Vec<MemberNumber> {
+        let before = self.settling().map_or(&[][..], |(_, before)| before);
+        let mut parties = self.row.clone();
+        let others = self.incoming().into_iter().chain(before.iter().flatten().copied());
+        for other in others.chain(self.former.iter().copied()) {
+            if !parties.contains(&other) {
+                parties.push(other);
+            }
+        }
+        parties
+    }
+}
+
+/// How many owners of a row of `owners` a newcomer has to pull from, so that no write quorum of that row escapes it, and
+/// none can form once so many refuse it: `owners - majority + 1`.
+pub fn enough(owners: usize) -> usize {
+    owners - (owners / 2 + 1) + 1
 }
 
 /// A step on the way from one owner of a seat to the next (design 3.6).
@@ -285,6 +330,12 @@ impl Ring {
                     return refuse("a lost seat leaves the owners before, less one");
                 }
             }
+        }
+        let lingers = |number: &MemberNumber| member(number) && !partition.is_sent(*number);
+        if !partition.former.is_empty() && !distinct(&partition.former)
+            || !partition.former.iter().all(lingers)
+        {
+            return refuse("who had a seat is a member that has none now");
         }
         match &partition.goal {
             Some(goal) if !distinct(goal) || !goal.iter().all(member) => {

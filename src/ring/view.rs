@@ -46,6 +46,17 @@ impl View {
         self.ring.row(slot).contains(&self.me)
     }
 
+    /// Whether writes of a slot are sent to this node: it owns it, or is to own it.
+    pub fn takes(&self, slot: Slot) -> bool {
+        self.ring.partition(slot).is_sent(self.me)
+    }
+
+    /// Whether this node and another one both have a copy of a slot, or part of one.
+    pub fn share(&self, slot: Slot, other: MemberNumber) -> bool {
+        let parties = self.ring.partition(slot).parties();
+        parties.contains(&self.me) && parties.contains(&other)
+    }
+
     /// Whether a member seems to be there. This node itself always is.
     pub fn is_up(&self, member: MemberNumber) -> bool {
         member == self.me

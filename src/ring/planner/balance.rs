@@ -116,7 +116,9 @@ impl Draft<'_> {
             })?;
             (middle != from && middle != to && seats.0 != seats.1).then_some((middle, seats))
         });
-        let Some((middle, (first, second))) = found else { return false };
+        let Some((middle, (first, second))) = found else {
+            return false;
+        };
         let seats: [Seat; 2] =
             [(first, self.seat_of(first, from)), (second, self.seat_of(second, middle))];
         self.seat(seats[0].0, seats[0].1, middle);

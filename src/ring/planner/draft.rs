@@ -93,7 +93,9 @@ impl<'a> Draft<'a> {
         let mut largest: BinaryHeap<_> =
             parts.filter(|(_, part)| part.whole && part.slots > 1).map(size).collect();
         while self.parts.len() < wanted {
-            let Some((slots, _, at)) = largest.pop() else { return };
+            let Some((slots, _, at)) = largest.pop() else {
+                return;
+            };
             let new = self.cut_off(at, slots / 2);
             for at in [at, new] {
                 if self.parts[at].slots > 1 {

@@ -125,7 +125,9 @@ fn random_clusters_stay_balanced_and_move_little() {
         let most = [6, 20, 60, 200][rng.random_range(0..4)];
         let count = rng.random_range(1..=most);
         let zones = [0, 0, 3, 4, 5][rng.random_range(0..5)];
-        let zone = |number: u16| if zones == 0 { 0 } else { usize::from(number) % zones + 1 };
+        let zone = |number: u16| {
+            if zones == 0 { 0 } else { usize::from(number) % zones + 1 }
+        };
         let members = (1..=count).map(|number| member(number, zone(number), 1)).collect();
         let copies = rng.random_range(1..=5);
         let first = found(ClusterId(1), Secret([0; 16]), members, Settings { copies });

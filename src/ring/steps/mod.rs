@@ -1,0 +1,81 @@
+//! From one ring to the next: what people wish, and the steps that rows take towards it.
+//!
+//! [`wish`] takes in what is to change and sets goals; [`advance`] takes rows step by step to their goals, as members
+//! report how far they are; [`rows_follow`] says whether rows of one ring may come after those of another. The steps and
+//! their numbers are those of the model in `tests/moves`.
+//!
+//! Invariant: every function is pure, and what it gives is a ring that passes [`Ring::check`] and [`rows_follow`]. A
+//! seat of a row changes only while no other seat of it does. Not here: which rows are wanted
+//! (`planner`), and who decides (`control`).
+
+mod advance;
+mod follows;
+#[cfg(test)]
+mod tests;
+mod wish;
+
+use std::collections::BTreeSet;
+
+use super::{Epoch, MemberNumber, Partition, Ring, Slot};
+
+pub use advance::{Limits, advance};
+pub use follows::rows_follow;
+pub use wish::{Newcomer, Refused, Wish, wish};
+
+/// What a member has done about its seat in a row, or about the seat of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// It has copied what the owners had: they may give it the seat.
+    Copied,
+    /// It has pulled from enough owners of each set before it: it counts.
+    Settled,
+    /// It has pulled from who lost its seat, or from enough owners of the longer row.
+    Covered,
+    /// It had a seat, and has nothing of the partition any more.
+    Dropped,
+}
+
+/// A member's word on a row. It holds while the row stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Report {
+    /// The first slot of the partition.
+    pub first: Slot,
+    /// When the row changed last, or took a step, as the member knew it.
+    pub since: Epoch,
+    /// Who says so.
+    pub by: MemberNumber,
+    /// What it has done.
+    pub stage: Stage,
+}
+
+/// What members have reported. At most a few reports for each row that changes.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(BTreeSet<Report>);
+
+impl Progress {
+    /// Takes a report in, if it speaks of the ring's row as it is.
+    pub fn note(&mut self, ring: &Ring, report: Report) {
+        let partition = ring.partition(report.first);
+        if partition.first == report.first && partition.since == report.since {
+            self.0.insert(report);
+        }
+    }
+
+    /// Forgets what does not speak of this ring's rows.
+    pub fn keep(&mut self, ring: &Ring) {
+        self.0.retain(|report| {
+            let partition = ring.partition(report.first);
+            partition.first == report.first && partition.since == report.since
+        });
+    }
+
+    /// Whether a member has reported a stage of a row as it is.
+    pub fn has(&self, partition: &Partition, by: MemberNumber, stage: Stage) -> bool {
+        self.0.contains(&Report { first: partition.first, since: partition.since, by, stage })
+    }
+}
+
+/// Whether two rows have the same owners, in whatever seats.
+fn same(a: &[MemberNumber], b: &[MemberNumber]) -> bool {
+    a.len() == b.len() && a.iter().all(|owner| b.contains(owner))
+}
