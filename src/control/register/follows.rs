@@ -1,8 +1,9 @@
 //! What a ring must be to come after another.
 //!
 //! Invariant: nothing that a later ring could not take back is ever reused: numbers of members, the
-//! places of dead actors. Not here: whether the change is wise (the planner), and who wants it.
+//! places of dead actors; and a row takes one step of one seat at a time. Not here: whether the change is wise (the planner), and who wants it.
 
+use crate::ring::steps::rows_follow;
 use crate::ring::{Epoch, Ring, RingError};
 
 /// The highest member number that a ring or one before it gave.
@@ -50,5 +51,5 @@ pub fn follows(next: &Ring, ring: &Ring) -> Result<(), RingError> {
             (None, None) => {}
         }
     }
-    Ok(())
+    rows_follow(next, ring)
 }

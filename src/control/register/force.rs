@@ -73,12 +73,16 @@ fn among(ring: &Ring, left: &BTreeSet<NodeId>, epoch: Epoch, lineage: u16) -> Ri
     let partition = |(index, old): (usize, &Partition)| {
         let row: Vec<_> = old.row.iter().copied().filter(here).collect();
         if row == old.row && old.change.is_none() && old.goal.is_none() {
-            return old.clone();
+            let former = old.former.iter().copied().filter(here).collect();
+            return Partition { former, ..old.clone() };
         }
         let places =
             (0..members.len()).map(|place| members[(index + place) % members.len()].number);
         let row = if row.is_empty() { places.take(copies).collect() } else { row };
-        Partition { since: epoch, ..Partition::settled(old.first, row) }
+        // Whoever else has a copy, or a part of one, lets the owners pull before it drops that.
+        let lingers = |number: &MemberNumber| here(number) && !row.contains(number);
+        let former = old.parties().into_iter().filter(lingers).collect();
+        Partition { since: epoch, former, ..Partition::settled(old.first, row) }
     };
     let partitions = ring.partitions.iter().enumerate().map(partition).collect();
     let (previous, highest) = (ring.hash(), highest(ring));
