@@ -10,3 +10,5 @@ mod joining;
 mod liveness;
 #[path = "control/net.rs"]
 mod net;
+#[path = "control/planning.rs"]
+mod planning;

@@ -18,6 +18,7 @@ mod inspect;
 mod lines;
 mod link;
 mod paint;
+mod plan;
 mod resolve;
 mod screen;
 mod settings;
@@ -77,6 +78,7 @@ async fn ask(common: &Common, command: &Command, screen: &mut Screen) -> Result<
         Command::Status(args) => cluster::status(common, args, screen).await,
         Command::Members(_) => cluster::members(common, screen).await,
         Command::Ring(args) => cluster::ring(common, args, screen).await,
+        Command::Plan(args) => plan::plan(common, args, screen).await,
         Command::Bench(args) => bench::bench(common, args, screen).await,
         Command::Inspect(args) => inspect::inspect(args, screen),
         Command::Demo(_) | Command::Start(_) => Err(Trouble::usage(

@@ -20,6 +20,7 @@ mod deciding;
 mod event;
 mod founding;
 mod membership;
+mod planning;
 mod proposal;
 pub mod register;
 mod seeds;

@@ -13,6 +13,7 @@
 mod founding;
 mod member;
 pub mod planner;
+pub mod preview;
 pub mod steps;
 mod table;
 mod token;

@@ -297,6 +297,13 @@ impl ControlLoop {
     }
 
     fn answer(&self, origin: Origin, frame: &Frame) {
+        if let Message::Question(Question::Plan { changes }) = &frame.message {
+            let message = match self.control.plan_shown(changes) {
+                Ok(plan) => Message::Answer(Answer::Plan(plan)),
+                Err(why) => Message::Failure(Failure::new(FailureCode::Refused, why)),
+            };
+            return self.reply(origin, message);
+        }
         let answer = match &frame.message {
             Message::Question(Question::Status) => Some(Answer::Status(self.control.status_part())),
             Message::Question(Question::Members) => Some(Answer::Members(self.control.members())),
@@ -318,6 +325,10 @@ impl ControlLoop {
                 Message::Failure(Failure::new(FailureCode::NotReady, words))
             }
         };
+        self.reply(origin, message);
+    }
+
+    fn reply(&self, origin: Origin, message: Message) {
         let reply = Completion::Reply(origin, Box::new(frame_of(origin.request, message)));
         self.house.drivers[usize::from(origin.driver)].complete(reply);
     }

@@ -20,6 +20,7 @@ mod handshake;
 mod kind;
 mod level;
 mod message;
+mod plan;
 mod question;
 mod resolve;
 
@@ -33,4 +34,5 @@ pub use handshake::*;
 pub use kind::{Kind, Part, Way};
 pub use level::Level;
 pub use message::*;
+pub use plan::*;
 pub use question::*;

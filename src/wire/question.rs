@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{PlanShown, Proposed};
 use crate::ring::MemberNumber;
 
 /// A question that no single key's data answers.
@@ -30,6 +31,11 @@ pub enum Question {
     Members,
     /// Who owns what.
     Ring,
+    /// What changes of the ring would come to, all of them at once. Changes nothing.
+    Plan {
+        /// The changes.
+        changes: Vec<Proposed>,
+    },
 }
 
 /// The answer to a question.
@@ -45,6 +51,8 @@ pub enum Answer {
     Members(Vec<MemberLine>),
     /// To [`Question::Ring`].
     Ring(RingShown),
+    /// To [`Question::Plan`].
+    Plan(PlanShown),
 }
 
 /// Everything that every node has of one key.

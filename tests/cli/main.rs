@@ -274,6 +274,12 @@ fn the_cluster_is_shown_in_the_promised_shapes() {
     assert!(peer.run(&["members"]).with(0).out.contains("UN  ann *"));
     assert!(peer.run(&["ring"]).with(0).out.contains("100.0 %"));
     assert_eq!(peer.run(&["ring", "--all"]).with(0).out.lines().count(), 17);
+    let plan = peer.run(&["plan", "join", "--nodes", "3", "-o", "json"]).with(0).json();
+    assert_eq!(plan["members"].as_array().map(Vec::len), Some(4));
+    assert_eq!((&plan["members"][0]["slots"], &plan["epoch"]), (&16384.into(), &1.into()));
+    let shown = peer.run(&["plan", "join", "--data", "1000000"]).with(0).out;
+    assert!(shown.contains("ann → new-1") && shown.contains("nothing was changed"), "{shown}");
+    assert!(peer.run(&["plan", "leave", "ann"]).with(7).err.contains("nobody would be left"));
 
     let bench = ["bench", "--seconds", "0.3", "--connections", "2", "--in-flight", "4"];
     let bench = peer.run(&[&bench[..], &["--keys", "50", "-o", "json"]].concat()).with(0).json();
@@ -500,7 +506,7 @@ fn help_teaches_by_example() {
     assert!(top.contains("ringdove demo --tour") && top.contains("Exit codes:"));
     let commands = [
         "demo", "start", "get", "put", "delete", "siblings", "explain", "status", "members",
-        "ring", "bench", "inspect",
+        "ring", "plan", "bench", "inspect",
     ];
     for command in commands {
         assert!(top.contains(&format!("\n  {command} ")), "{command} is not listed");

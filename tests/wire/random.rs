@@ -154,6 +154,7 @@ fn request() -> impl Strategy<Value = Message> {
         Just(Question::Status),
         Just(Question::Members),
         Just(Question::Ring),
+        vec(proposed(), 0..4).prop_map(|changes| Question::Plan { changes }),
     ];
     let line = ("[a-z]{1,9}", vec(any::<u8>(), 0..40), any::<u16>())
         .prop_map(|(bucket, key, siblings)| SiblingLine { bucket, key, siblings });
@@ -178,6 +179,18 @@ fn request() -> impl Strategy<Value = Message> {
         question.prop_map(Message::Question),
         answer.prop_map(Message::Answer),
         (code, ".{0,80}").prop_map(|(code, words)| Message::Failure(Failure::new(code, words))),
+    ]
+}
+
+/// A change of the ring that is asked about.
+fn proposed() -> impl Strategy<Value = Proposed> {
+    prop_oneof![
+        (".{0,9}", any::<u32>()).prop_map(|(zone, weight)| Proposed::Join { zone, weight }),
+        ".{0,9}".prop_map(|member| Proposed::Leave { member }),
+        (".{0,9}", option::of(".{0,9}"))
+            .prop_map(|(member, zone)| Proposed::Replace { member, zone }),
+        (".{0,9}", any::<u32>()).prop_map(|(member, weight)| Proposed::Weight { member, weight }),
+        (".{0,9}", ".{0,9}").prop_map(|(member, zone)| Proposed::Zone { member, zone }),
     ]
 }
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod data;
+mod plan;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) use data::{
     BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, MergeKind, PutArgs, ReadArgs,
     ResolveArgs, SiblingsArgs, SiblingsCommand,
 };
+pub(crate) use plan::{PlanArgs, PlanChange};
 
 const ABOUT: &str = "A leaderless key-value store: every node takes reads and writes, also in a \
 split.\n\nConcurrent writes of one key are never thrown away silently. They are kept side by side, \
@@ -151,6 +153,8 @@ pub(crate) enum Command {
     Members(MembersArgs),
     /// Who owns how much of the key space
     Ring(RingArgs),
+    /// What a change of the ring would come to: shares, copies, risks
+    Plan(PlanArgs),
     /// Measure: a closed loop of reads and writes, with percentiles
     Bench(BenchArgs),
     /// Dump a segment of a node's log

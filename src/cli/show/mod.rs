@@ -5,6 +5,7 @@
 
 mod explain;
 mod members;
+mod plan;
 mod ring;
 mod siblings;
 mod status;
@@ -14,6 +15,7 @@ mod values;
 
 pub(crate) use explain::{explain_json, explain_text};
 pub(crate) use members::members_text;
+pub(crate) use plan::{Volume, plan_text};
 pub(crate) use ring::{ring_rows, ring_text};
 pub(crate) use siblings::{siblings_json, siblings_text};
 pub(crate) use status::status_text;

@@ -13,8 +13,8 @@ use crate::client::Got;
 use crate::key::Key;
 use crate::ring::MemberNumber;
 use crate::wire::{
-    Explanation, HintShown, MemberLine, PartitionShown, ReplicaShown, RingShown, SiblingLine,
-    SiblingList, Source, Status, ValueShown,
+    Explanation, HintShown, MemberLine, PartitionShown, PlanShown, PlannedLink, PlannedMember,
+    ReplicaShown, RingShown, SiblingLine, SiblingList, Source, Status, ValueShown,
 };
 
 const WIDTH: usize = 100;
@@ -269,6 +269,73 @@ fn member(at: usize, state: &str) -> MemberLine {
         seen_ms: (at != 1).then_some(420 * (at as u64 * at as u64 * 30 + 1)),
         note: String::new(),
     }
+}
+
+/// What a plan by the real planner looks like: n4 joins three, or whatever `edit` makes of that.
+fn plan_of(edit: impl Fn(&mut PlanShown)) -> PlanShown {
+    let member = |name: &str, fate: &str, slots, slots_after, copies, sends| PlannedMember {
+        name: name.to_owned(),
+        zone: if name == "n1" { "cellar".to_owned() } else { String::new() },
+        weight: 1,
+        fate: fate.to_owned(),
+        slots,
+        slots_after,
+        copies,
+        sends,
+    };
+    let link =
+        |from: &str, slots| PlannedLink { from: from.to_owned(), to: "n4".to_owned(), slots };
+    let mut plan = PlanShown {
+        epoch: 7,
+        copies: 3,
+        members: vec![
+            member("n1", "stays", 16384, 12288, 0, 4096),
+            member("n2", "stays", 16384, 12288, 0, 4096),
+            member("n3", "stays", 16384, 12288, 0, 4096),
+            member("n4", "joins", 0, 12288, 12288, 0),
+        ],
+        links: vec![link("n1", 4096), link("n2", 4096), link("n3", 4096)],
+        partitions: 48,
+        partitions_after: 64,
+        rows: 48,
+        rows_at_risk: 0,
+        zones_shared: 0,
+        under_way: 0,
+    };
+    edit(&mut plan);
+    plan
+}
+
+#[test]
+fn golden_plan() {
+    let unknown = Volume { bytes: None, per_second: 50_000_000 };
+    golden("plan-join.txt", &plan_text(&plan_of(|_| ()), unknown, WIDTH, Paint::Plain));
+    let known = Volume { bytes: Some(120_000_000_000), ..unknown };
+    let risky = plan_of(|plan| {
+        plan.members[0].fate = "leaves".to_owned();
+        (plan.rows_at_risk, plan.zones_shared, plan.under_way) = (48, 1, 2);
+    });
+    golden("plan-risks.txt", &plan_text(&risky, known, WIDTH, Paint::Plain));
+    golden("plan.json", &json_line(&risky));
+    let many = plan_of(|plan| {
+        let (member, link) = (plan.members[1].clone(), plan.links[0].clone());
+        plan.members.extend((5..300).map(|at| PlannedMember {
+            name: format!("n{at}"),
+            sends: at,
+            ..member.clone()
+        }));
+        let more =
+            (5..300).map(|at| PlannedLink { from: format!("n{at}"), slots: at, ..link.clone() });
+        plan.links.extend(more);
+    });
+    golden("plan-300.txt", &plan_text(&many, unknown, WIDTH, Paint::Plain));
+    let nothing = plan_of(|plan| {
+        plan.links.clear();
+        (plan.rows, plan.partitions_after) = (0, 48);
+        plan.members.truncate(3);
+        plan.members.iter_mut().for_each(|m| (m.slots_after, m.sends) = (m.slots, 0));
+    });
+    golden("plan-nothing.txt", &plan_text(&nothing, unknown, WIDTH, Paint::Plain));
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! What changes of the ring would come to, asked before anybody decides on them.
+//!
+//! Invariant: the answer follows from this member's ring and its view of who is up; nothing is changed and nobody is
+//! asked. A wish that cannot be granted is refused in a sentence. Not here: deciding.
+
+use super::{Control, Phase};
+use crate::ring::preview::{Link, Share, preview};
+use crate::ring::steps::{Newcomer, Wish, wish};
+use crate::ring::{MemberNumber, NodeId, Ring};
+use crate::wire::{PlanShown, PlannedLink, PlannedMember, Proposed};
+
+/// How many changes are planned at once.
+const MOST: usize = 1000;
+
+impl Control {
+    /// What these changes, all at once, would come to; or why they cannot be made.
+    pub fn plan_shown(&self, proposed: &[Proposed]) -> Result<PlanShown, String> {
+        let Phase::Member(members) = &self.phase else {
+            return Err("there is no ring yet: nothing can be planned".to_owned());
+        };
+        let ring = &*members.ring;
+        if proposed.len() > MOST {
+            return Err(format!("at most {MOST} changes are planned at once: name fewer"));
+        }
+        if proposed.is_empty() {
+            return Err("nothing is to be changed: name a change".to_owned());
+        }
+        let wished = wish(ring, &wishes(ring, proposed)?).map_err(|refused| refused.to_string())?;
+        let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
+        Ok(shown(ring, &wished, up))
+    }
+}
+
+/// The wishes that are proposed. Who would join is nobody yet, and is called `new-1` and so on.
+fn wishes(ring: &Ring, proposed: &[Proposed]) -> Result<Vec<Wish>, String> {
+    let mut wishes = Vec::new();
+    let mut joined: u16 = 0;
+    let given = ring.members.iter().map(|member| member.number.0).max().unwrap_or(0);
+    let mut newcomer = |zone: String, weight: u32| {
+        joined = joined.saturating_add(1);
+        let number = MemberNumber(given.max(ring.highest).saturating_add(joined));
+        let id = NodeId(u128::MAX - u128::from(joined));
+        let addr = ([0, 0, 0, 0], 0).into();
+        (number, Wish::Admit(Newcomer { id, name: format!("new-{joined}"), addr, zone, weight }))
+    };
+    for one in proposed {
+        match one {
+            Proposed::Join { zone, weight } => wishes.push(newcomer(zone.clone(), *weight).1),
+            Proposed::Leave { member } => wishes.push(Wish::Leave(find(ring, member)?)),
+            Proposed::Replace { member, zone } => {
+                let old = find(ring, member)?;
+                let own = || ring.member(old).map(|old| old.zone.clone()).unwrap_or_default();
+                let (new, admit) = newcomer(zone.clone().unwrap_or_else(own), 1);
+                wishes.extend([admit, Wish::Replace { old, new }]);
+            }
+            Proposed::Weight { member, weight } => {
+                wishes.push(Wish::Weight(find(ring, member)?, *weight));
+            }
+            Proposed::Zone { member, zone } => {
+                wishes.push(Wish::Zone(find(ring, member)?, zone.clone()));
+            }
+        }
+    }
+    Ok(wishes)
+}
+
+/// The member of this name or id.
+fn find(ring: &Ring, called: &str) -> Result<MemberNumber, String> {
+    let by_id = called.parse().ok().and_then(|id| ring.member_by_id(id));
+    let named: Vec<_> = ring.members.iter().filter(|member| member.name == called).collect();
+    match (by_id, named.as_slice()) {
+        (Some(member), _) => Ok(member.number),
+        (None, [member]) => Ok(member.number),
+        (None, []) => Err(format!("no member is called {called}: see `ringdove members`")),
+        (None, [_, _, ..]) => Err(format!(
+            "{} members are called {called}: name one by its id, as `ringdove members -o json` shows it",
+            named.len()
+        )),
+    }
+}
+
+fn shown(ring: &Ring, wished: &Ring, lives: impl Fn(MemberNumber) -> bool) -> PlanShown {
+    let preview = preview(ring, wished, lives);
+    let either = |number| wished.member(number).or_else(|| ring.member(number));
+    let name = |number| either(number).map(|member| member.name.clone()).unwrap_or_default();
+    let member = |share: &Share| {
+        let member = either(share.member);
+        let joins = ring.member(share.member).is_none();
+        let fate = if share.leaves {
+            "leaves"
+        } else if joins {
+            "joins"
+        } else {
+            "stays"
+        };
+        PlannedMember {
+            name: name(share.member),
+            zone: member.map(|member| member.zone.clone()).unwrap_or_default(),
+            weight: member.map_or(0, |member| member.weight),
+            fate: fate.to_owned(),
+            slots: share.before,
+            slots_after: share.after,
+            copies: share.copies,
+            sends: share.sends,
+        }
+    };
+    let link = |link: &Link| {
+        let (from, to) = (name(link.from), name(link.to));
+        PlannedLink { from, to, slots: link.slots }
+    };
+    let under_way = ring.partitions.iter().filter(|partition| partition.change.is_some()).count();
+    PlanShown {
+        epoch: ring.epoch.0,
+        copies: ring.settings.copies,
+        members: preview.members.iter().map(member).collect(),
+        links: preview.links.iter().map(link).collect(),
+        partitions: preview.partitions.0 as u32,
+        partitions_after: preview.partitions.1 as u32,
+        rows: preview.rows as u32,
+        rows_at_risk: preview.at_risk as u32,
+        zones_shared: preview.zones_shared as u32,
+        under_way: under_way as u32,
+    }
+}
