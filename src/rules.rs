@@ -99,6 +99,10 @@ pub enum Rule {
     BallotNonce,
     /// A directory that lost synced data is not the member that it was: it takes a new id.
     CopyIsNew,
+    /// A cluster is founded by the votes of all whom the seed list names.
+    Unanimous,
+    /// A node id votes for one founding, ever.
+    VoteOnce,
     /// Whoever knows ring e+1 votes for it no more, for the votes are gone, but answers with it.
     Closed,
     /// Who was left out of the ring may go only when a quorum of the new ring has it on disk.
@@ -109,7 +113,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 48] = [
+    pub const ALL: [Rule; 50] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -155,6 +159,8 @@ impl Rule {
         Rule::OldestHalf,
         Rule::BallotNonce,
         Rule::CopyIsNew,
+        Rule::Unanimous,
+        Rule::VoteOnce,
         Rule::Closed,
         Rule::LastOut,
         Rule::Ready,

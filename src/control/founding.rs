@@ -28,6 +28,7 @@ use super::proposal::seeds_hash;
 use super::seeds::Seeds;
 use super::{ControlConfig, ControlState, Effect, Now, Proposal};
 use crate::ring::{ClusterId, NodeId, Ring};
+use crate::rules::{Rule, holds};
 use crate::wire::datagram::{Card, Datagram, Hello, MAX_SEEDS_SHOWN, Stage};
 
 /// How often all seeds are asked, with jitter of a quarter.
@@ -333,8 +334,16 @@ impl Founding {
     }
 
     fn decide_voted(&mut self, me: &Myself, vote: &Proposal, ballot: Ballot) -> Decision {
-        if self.told || self.votes_missing(me, vote, ballot).is_empty() {
+        let missing = self.votes_missing(me, vote, ballot).len();
+        let majority = 2 * missing < vote.cards().len();
+        if self.told || missing == 0 || (majority && !holds(Rule::Unanimous)) {
             return Decision::Found;
+        }
+        if !holds(Rule::VoteOnce)
+            && let Ok(Gathered { proposal, .. }) = self.gather(me, fresh(me.now))
+            && proposal != *vote
+        {
+            return Decision::Vote(proposal);
         }
         // Answers must be fresh; the last ones, before giving way, from after the quiet time.
         let changed =

@@ -3,16 +3,19 @@
 //! Six machines found a cluster and change its membership by several members at a time. Messages are lost, doubled,
 //! reordered; processes stop and return, with or without what they were just writing; machines are wiped, or restored from
 //! old copies, which is known; who was removed is thrown away as soon as it says that it may go. The registers are the
-//! real ones ([`ringdove::control::register`]); the founding is played, as simple as it can be. Two checkers:
+//! real ones ([`ringdove::control::register`]); the founding is played, as simple as it can be. Every fourth history is one of the
+//! real founding instead (`founding`). Three checkers:
 //!
 //! | checker | says |
 //! |---|---|
 //! | fork | one epoch is one ring, chosen or learnt; nobody sits in two foundings |
+//! | vote | founders are unanimous, and vote once |
 //! | stuck | once all is healed, and a quorum of the newest ring lives, another epoch can be decided |
 //!
 //! Invariant: the checkers count votes themselves, and know nothing of the registers' rules. Not here: time, heartbeats
 //! and who should lead; a disk that goes back without anybody noticing, which no vote survives.
 
+mod founding;
 mod machine;
 mod world;
 
@@ -32,6 +35,8 @@ pub const RULES: &[Rule] = &[
     Rule::OldestHalf,
     Rule::BallotNonce,
     Rule::CopyIsNew,
+    Rule::Unanimous,
+    Rule::VoteOnce,
     Rule::Closed,
     Rule::LastOut,
     Rule::Ready,
@@ -105,7 +110,9 @@ impl fmt::Display for Seen {
 /// One history, with one rule switched off or none. A panic of a machine is a violation like any other.
 pub fn run(seed: u64, broken: Option<Rule>) -> (Seen, Vec<Violation>) {
     let run = AssertUnwindSafe(|| {
-        let run = || world::World::new(seed).run();
+        // The founding is a history of its own kind: one of four.
+        let run =
+            || if seed % 4 == 3 { founding::run(seed) } else { world::World::new(seed).run() };
         #[cfg(feature = "canaries")]
         if let Some(rule) = broken {
             return ringdove::rules::without(rule, run);
