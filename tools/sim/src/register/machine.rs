@@ -268,10 +268,12 @@ fn new_state(dice: &mut Dice) -> ControlState {
     ControlState::new(&mut ChaCha8Rng::seed_from_u64(dice.bits()))
 }
 
-/// The ring after this one, without some members and with some nodes.
+/// The ring after this one, without some members and with some nodes. Rows are not what this is about: the one there is
+/// stays, and so does who is in it.
 pub(super) fn plan(ring: &Ring, gone: &BTreeSet<NodeId>, new: &[NodeId], tag: u32) -> Ring {
     let mut next = successor(ring);
-    next.members.retain(|member| !gone.contains(&member.id));
+    let row = &ring.partitions[0].row;
+    next.members.retain(|member| !gone.contains(&member.id) || row.contains(&member.number));
     next.highest = highest(ring);
     let first = (highest(ring) + 1)..;
     for (number, id) in first.zip(new) {
@@ -281,11 +283,7 @@ pub(super) fn plan(ring: &Ring, gone: &BTreeSet<NodeId>, new: &[NodeId], tag: u3
         let since = next.epoch;
         next.members.push(Member { number, id: *id, addr, since, ..like });
     }
-    if next.members.is_empty() {
-        next.members.clone_from(&ring.members);
-    }
     // Two plans are never the same by accident.
     next.members[0].weight = tag;
-    next.partitions[0].row = vec![next.members[0].number];
     next
 }

@@ -436,7 +436,10 @@ pub(super) fn founding_ring(ids: &[NodeId]) -> Ring {
         epoch: Epoch(1),
         previous: 0,
         members: ids.iter().enumerate().map(member).collect(),
-        partitions: vec![Partition::settled(first, vec![MemberNumber(1)])],
+        partitions: vec![Partition::settled(
+            first,
+            vec![MemberNumber(ids[0].0 as u16 % SEEDS as u16 + 1)],
+        )],
         settings: Settings::default(),
         secret: Secret([0; 16]),
         dead: Dead::NONE,
