@@ -84,6 +84,11 @@ impl<D: Disk> Shard<D> {
         self.view.as_ref().map(|view| Actor::new(view.me.0, self.life))
     }
 
+    /// How many dots this shard's actor has minted in a slot, whether or not its copy has them.
+    pub fn minted(&self, slot: Slot) -> u64 {
+        self.counters.get(&slot).copied().unwrap_or(0)
+    }
+
     // ---- what comes in -----------------------------------------------------------------------
 
     /// The dots that a client's token covers.
@@ -260,8 +265,14 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Drops all that is known of a slot. The counters of the own actor stay: its dots are out there.
     fn start_over(&mut self, slot: Slot) {
+        self.forget_slot(slot);
+        self.recover_slot(slot);
+        self.metrics.slots_started_over += 1;
+    }
+
+    /// Drops all that is known of a slot. The counters of the own actor stay: its dots are out there.
+    pub(super) fn forget_slot(&mut self, slot: Slot) {
         self.end_exchanges(|other| other == slot);
         self.end_reads(slot);
         self.store.stage_start_over(slot);
@@ -269,8 +280,6 @@ impl<D: Disk> Shard<D> {
         self.tally.forget(slot);
         self.forget_heard(slot);
         self.closing.reports.remove(&slot);
-        self.recover_slot(slot);
-        self.metrics.slots_started_over += 1;
     }
 
     /// Ends the exchanges about some slots: an answer belongs to the copy that asked.
@@ -326,8 +335,8 @@ impl<D: Disk> Shard<D> {
         let upto = self.closing.asked.get(&(peer, class)).map(|(_, upto)| *upto);
         let behind = |slot: &Slot| {
             slot.shard(classes) == class
-                && view.owns(*slot)
-                && view.ring.row(*slot).contains(&peer)
+                && view.takes(*slot)
+                && view.share(*slot, peer)
                 && self.store.clock(*slot).closed() < listed
         };
         let mut slots: Vec<Slot> = self.store.slots().filter(behind).collect();
@@ -355,7 +364,7 @@ impl<D: Disk> Shard<D> {
         let mut room = self.config.page_bytes;
         let mut reports = Vec::new();
         for slot in wanted.slots.into_iter().take(SLOTS_PER_ROUND) {
-            if !self.mine(slot) || !view.owns(slot) || !view.ring.row(slot).contains(&from) {
+            if !self.mine(slot) || !view.share(slot, from) {
                 continue;
             }
             let dead = self.store.dead();
@@ -392,8 +401,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         for (slot, report) in reports.reports {
-            let both = view.owns(slot) && view.ring.row(slot).contains(&from);
-            if self.mine(slot) && both {
+            if self.mine(slot) && view.takes(slot) && view.share(slot, from) {
                 self.closing.reports.entry(slot).or_default().insert(from, report);
                 self.fold_what_is_covered(&view, slot);
             }
@@ -408,8 +416,10 @@ impl<D: Disk> Shard<D> {
         let covered = |actor: &Actor| {
             reports.values().all(|theirs| theirs.about(|other| other == *actor).is_within(own))
         };
-        let others = || view.ring.row(slot).iter().filter(|owner| **owner != view.me);
-        let all = others().all(|owner| reports.contains_key(owner));
+        // Who comes, and who has not dropped what it had, may have what no owner has yet.
+        let parties = view.ring.partition(slot).parties();
+        let mut others = parties.iter().filter(|owner| **owner != view.me);
+        let all = others.all(|owner| reports.contains_key(owner));
         // Of those that another has folded it does not know the dots any more: slot sync brings them.
         let first = reports.values().all(|theirs| theirs.closed() <= own.closed());
         let (dead, closed) = (self.store.dead(), own.closed());

@@ -59,6 +59,8 @@ pub struct ShardConfig {
     pub hint_timeout: Duration,
     /// A member that declined a hint is left alone for this long.
     pub hint_retry: Duration,
+    /// An owner that has another row than this node is asked again after this long.
+    pub row_retry: Duration,
 
     /// The mean time between two rounds of slot sync. Each is drawn between half and one and a half.
     pub sync_interval: Duration,
@@ -114,6 +116,7 @@ impl Default for ShardConfig {
             hints_in_flight_max: 64,
             hint_timeout: Duration::from_secs(5),
             hint_retry: Duration::from_secs(1),
+            row_retry: Duration::from_millis(100),
             sync_interval: Duration::from_secs(1),
             clocks_max: 4_096,
             delete_log_max: 1 << 18,

@@ -18,7 +18,7 @@ use super::reply::{Asker, Head};
 use super::requests::Request;
 use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
-use crate::ring::{MemberNumber, Slot, Token};
+use crate::ring::{Epoch, MemberNumber, Slot, Token, View};
 use crate::rules::{Rule, holds};
 use crate::storage::{Disk, Place};
 use crate::wire::{
@@ -32,7 +32,13 @@ pub(super) struct GetRequest {
     asker: Option<Asker>,
     token: Token,
     key: Key,
+    level: Level,
     needed: usize,
+    /// The step of the row that it is asked by, and the owners then.
+    since: Epoch,
+    row: Vec<MemberNumber>,
+    /// Owners that have another row than this node; they are asked again.
+    elsewhere: BTreeSet<MemberNumber>,
     /// What the answer must have seen.
     floor: DotSet,
     /// Whether each owner must have seen it, and not just all of them together.
@@ -60,7 +66,14 @@ pub(super) struct GetRequest {
 impl GetRequest {
     /// How many owners answered that count.
     fn counted(&self) -> usize {
-        self.answers.keys().filter(|owner| !self.recovering.contains(owner)).count()
+        let counts =
+            |owner: &&MemberNumber| self.row.contains(owner) && !self.recovering.contains(owner);
+        self.answers.keys().filter(counts).count()
+    }
+
+    /// The slot of its key.
+    pub(super) fn slot(&self) -> Slot {
+        self.token.slot()
     }
 
     /// Takes note of whether an owner's answer counts.
@@ -75,7 +88,7 @@ impl GetRequest {
     /// Whose word the answer is, if what is here makes one. An owner that is catching up answers a read
     /// at level one when no other is left to ask.
     fn source(&self) -> Option<Source> {
-        let left = !self.asked.is_empty() || !self.spare.is_empty();
+        let left = !self.asked.is_empty() || !self.spare.is_empty() || !self.elsewhere.is_empty();
         if self.counted() >= self.needed {
             Some(Source::Owners)
         } else if self.needed == 1 && !left && !self.answers.is_empty() {
@@ -180,7 +193,11 @@ impl<D: Disk> Shard<D> {
             asker: Some(asker),
             token,
             key: get.key,
+            level: get.level,
             needed,
+            since: view.ring.partition(slot).since,
+            row: row.to_vec(),
+            elsewhere: BTreeSet::new(),
             floor,
             each: get.level == Level::All,
             deadline: self.now.elapsed + timeout,
@@ -257,7 +274,43 @@ impl<D: Disk> Shard<D> {
         get.own = self.copy_of(slot, &get.key);
         let seen = Seen::of(&get.own.clone().map(|_, _| ()), self.store.clock(slot));
         get.answers.insert(me, seen);
-        get.note(me, self.recovering(slot));
+        let vouches = self.vouches(slot, me, get.level, get.needed);
+        get.note(me, self.recovering(slot) || !vouches);
+    }
+
+    /// The row has changed while the read was under way: the owners of now count, and no others.
+    pub(super) fn get_reseat(&mut self, view: &View, id: u64, mut get: GetRequest) {
+        let partition = view.ring.partition(get.token.slot());
+        if get.since == partition.since || get.asker.is_none() {
+            return self.requests.restore(id, Request::Get(get));
+        }
+        (get.since, get.row) = (partition.since, partition.row.clone());
+        get.needed = get.level.needed(get.row.len());
+        get.elsewhere.clear();
+        let new = |owner: &MemberNumber| {
+            *owner != view.me
+                && view.is_up(*owner)
+                && !get.answers.contains_key(owner)
+                && !get.asked.contains(owner)
+        };
+        get.spare = get.row.iter().copied().filter(new).collect();
+        let wanted = get.needed.saturating_sub(get.counted() + get.asked.len());
+        for _ in 0..wanted {
+            self.ask_another(id, &mut get);
+        }
+        self.advance_get(id, get);
+    }
+
+    /// An owner has another row than this node. It is asked again, in a while or when this node knows better.
+    pub(super) fn get_other_row(&mut self, id: u64, mut get: GetRequest, from: MemberNumber) {
+        if !get.asked.remove(&from) || get.asker.is_none() {
+            return self.get_lost(id, get, from);
+        }
+        get.elsewhere.insert(from);
+        let soon = self.now.elapsed + self.config.row_retry;
+        self.requests.rearm(id, soon.min(get.deadline));
+        self.ask_another(id, &mut get);
+        self.advance_get(id, get);
     }
 
     pub(super) fn send_fetched(&mut self, fetching: Fetching, mut values: Values, whole: bool) {
@@ -285,6 +338,7 @@ impl<D: Disk> Shard<D> {
             return self.requests.restore(id, Request::Get(get));
         }
         let Fetched { recovering, clock, entry } = fetched;
+        let recovering = recovering || !self.vouches(get.slot(), from, get.level, get.needed);
         get.answers.insert(from, Seen::of(&entry.clone().map(|_, _| ()), &clock));
         get.note(from, recovering);
         if recovering && get.asker.is_some() {
@@ -348,10 +402,12 @@ impl<D: Disk> Shard<D> {
         if self.now.elapsed >= get.deadline {
             get.asked.clear();
             get.spare.clear();
+            get.elsewhere.clear();
             get.loading = false;
             return self.advance_get(id, get);
         }
         if get.asker.is_some() {
+            get.spare.extend(std::mem::take(&mut get.elsewhere));
             self.look_again(&mut get);
             self.ask_another(id, &mut get);
         }
@@ -417,7 +473,7 @@ impl<D: Disk> Shard<D> {
                 Showable::Nowhere(_) => self.ask_another(id, &mut get),
             }
         }
-        if !get.asked.is_empty() {
+        if !get.asked.is_empty() || get.asker.is_some() && !get.elsewhere.is_empty() {
             return self.requests.restore(id, Request::Get(get));
         }
         if get.asker.is_some() {

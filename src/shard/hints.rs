@@ -6,7 +6,7 @@
 //! that a hint is declined, never that one is dropped.
 //! Not here: who is asked to keep a hint (`put`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Shard;
@@ -48,12 +48,17 @@ pub(super) struct Hints {
     by_member: BTreeMap<MemberNumber, Owed>,
     by_key: BTreeMap<Key, BTreeSet<HintId>>,
     by_slot: BTreeMap<Slot, u64>,
+    heirs: BTreeMap<HintId, Heirs>,
     bytes: u64,
     count: u64,
     pub(super) created: u64,
     pub(super) delivered: u64,
     pub(super) superseded: u64,
 }
+
+/// Owners that a hint has to be brought to because the member that it was owed to has lost its seat. Whose
+/// copy it stands for is not known any more, so each gets it.
+type Heirs = VecDeque<MemberNumber>;
 
 /// What one member is owed.
 #[derive(Debug, Default)]
@@ -84,8 +89,27 @@ impl Hints {
         self.created += 1;
     }
 
+    /// Who is to have a hint next.
+    fn addressee(&self, id: HintId, head: &HintHead) -> MemberNumber {
+        let heir = self.heirs.get(&id).and_then(|heirs| heirs.front().copied());
+        heir.unwrap_or(MemberNumber(head.owed_to))
+    }
+
+    /// Others are to have a hint, one after the other.
+    fn leave_to(&mut self, id: HintId, head: &HintHead, heirs: Heirs) {
+        let before = self.addressee(id, head);
+        if let Some(owed) = self.by_member.get_mut(&before) {
+            owed.idle.remove(&id);
+            owed.in_flight.remove(&id);
+        }
+        self.heirs.insert(id, heirs);
+        let now = self.addressee(id, head);
+        self.by_member.entry(now).or_default().idle.insert(id);
+    }
+
     fn remove(&mut self, id: HintId, head: &HintHead) {
-        let owed_to = MemberNumber(head.owed_to);
+        let owed_to = self.addressee(id, head);
+        self.heirs.remove(&id);
         if let Some(owed) = self.by_member.get_mut(&owed_to) {
             owed.idle.remove(&id);
             owed.in_flight.remove(&id);
@@ -307,6 +331,44 @@ impl<D: Disk> Shard<D> {
         Some(id)
     }
 
+    /// The ring has changed: hints of members that lost their seats are left to the owners of now.
+    pub(super) fn rehome_hints(&mut self, view: &View) {
+        let wanting: Vec<(HintId, HintHead, Heirs)> = self
+            .store
+            .hints()
+            .filter_map(|(id, head)| {
+                let partition = view.ring.partition(head.slot);
+                let seated = partition.is_sent(MemberNumber(head.owed_to));
+                let heirs = self.hints.heirs.get(&id);
+                let owns = |heir: &MemberNumber| partition.row.contains(heir);
+                if seated && heirs.is_none() || heirs.is_some_and(|heirs| heirs.iter().all(owns)) {
+                    return None;
+                }
+                let heirs = if seated {
+                    Heirs::from([MemberNumber(head.owed_to)])
+                } else {
+                    partition.row.iter().copied().collect()
+                };
+                Some((id, head.clone(), heirs))
+            })
+            .collect();
+        for (id, head, heirs) in wanting {
+            self.hints.leave_to(id, &head, heirs);
+        }
+    }
+
+    /// An heir of a hint has it. Whether it was the last.
+    fn inherited(&mut self, id: HintId) -> bool {
+        let Some(head) = self.store.hint(id).cloned() else { return true };
+        let Some(mut heirs) = self.hints.heirs.get(&id).cloned() else { return true };
+        heirs.pop_front();
+        if heirs.is_empty() {
+            return true;
+        }
+        self.hints.leave_to(id, &head, heirs);
+        false
+    }
+
     /// The values of a hint are there: sends it.
     pub(super) fn deliver(&mut self, request: u64, mut values: Values, whole: bool) {
         let Some(taken) = self.requests.take(request) else { return };
@@ -325,6 +387,14 @@ impl<D: Disk> Shard<D> {
         let delta = Delta { values: values.collect(), kept, deleted, context };
         let token = Token::of(&key);
         debug_assert_eq!(token.slot(), slot, "a hint's slot is its key's");
+        if self.is_me(delivery.to) {
+            // This node has come to own the slot. What is staged first is durable first.
+            self.requests.remove(request);
+            if !self.is_refused(slot, &key, &delta, Reason::Hint) {
+                self.apply(slot, &key, delta);
+            }
+            return self.hint_done(&delivery);
+        }
         let store = Store { key, delta, reason: Reason::Hint };
         self.send(delivery.to, Head::key(token, request), Message::Store(store));
         if holds(Rule::HintAfterAck) {
@@ -341,7 +411,12 @@ impl<D: Disk> Shard<D> {
             return self.requests.restore(request, Request::Delivery(delivery));
         }
         self.requests.remove(request);
-        if self.store.hint(delivery.hint).is_some() && self.store.poisoned().is_none() {
+        self.hint_done(&delivery);
+    }
+
+    fn hint_done(&mut self, delivery: &Delivery) {
+        let kept = self.store.hint(delivery.hint).is_some() && self.store.poisoned().is_none();
+        if kept && self.inherited(delivery.hint) {
             self.remove_hint(delivery.hint);
             self.hints.delivered += 1;
         }

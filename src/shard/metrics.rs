@@ -56,6 +56,8 @@ pub struct Metrics {
     pub slots_folded: u64,
     /// Slots that started over, empty, because the copy was older than the listing of a dead actor.
     pub slots_started_over: u64,
+    /// Slots whose copy was dropped after this node had lost its seat.
+    pub slots_dropped: u64,
     /// Own actors given up because some of their dots are lost.
     pub retired: u64,
     /// Dead actors that the ring lists, as far as this shard has heard.

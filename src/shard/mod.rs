@@ -16,6 +16,7 @@
 //! | `recovery` | a copy that lost data, until it has caught up |
 //! | `scrub` | values that have rotted on the disk, found and brought back |
 //! | `closing` | dead actors: their dots become one number |
+//! | `seats` | seats in a row that change hands: who counts, and when an old copy goes |
 //! | `gather`, `inspect` | questions that take all members |
 
 mod closing;
@@ -41,6 +42,7 @@ mod reply;
 mod requests;
 mod room;
 mod scrub;
+mod seats;
 mod sync;
 mod tally;
 mod unsynced;
@@ -54,7 +56,7 @@ use rand::{RngExt, SeedableRng};
 use crate::key::Key;
 use crate::ring::{MemberNumber, Slot, Token, View};
 use crate::storage::{Disk, Store, StoreError, SyncJob};
-use crate::wire::{Failure, FailureCode, Frame, Message};
+use crate::wire::{Decline, Failure, FailureCode, Frame, Message};
 
 use closing::Closing;
 use deletes::Deletes;
@@ -65,12 +67,13 @@ use recovery::Recovery;
 use reply::{Asker, Head};
 use requests::{Request, Requests};
 use scrub::Scrub;
+use seats::Seats;
 use sync::Sync;
 use tally::Tally;
 use unsynced::Unsynced;
 
 pub use config::ShardConfig;
-pub use event::{Effect, Event, Gathered, Now, Origin};
+pub use event::{Effect, Event, Gathered, Now, Origin, Reached, Step};
 pub use metrics::Metrics;
 
 /// What a request is told that was handed to another shard than its key's.
@@ -103,6 +106,7 @@ pub struct Shard<D: Disk> {
     recovery: Recovery,
     closing: Closing,
     scrub: Scrub,
+    seats: Seats,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -133,6 +137,7 @@ impl<D: Disk> Shard<D> {
             recovery: Recovery::default(),
             closing: Closing::default(),
             scrub: Scrub::default(),
+            seats: Seats::default(),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -253,6 +258,9 @@ impl<D: Disk> Shard<D> {
         if !self.usable(from, &mut frame) {
             return;
         }
+        if self.is_of_another_row(&frame) {
+            return self.send(from, head, Message::Declined(Decline::OtherRing));
+        }
         match frame.message {
             Message::Put(put) => self.on_put(Asker::Member(from, head.request), put),
             Message::Get(get) => self.on_get(Asker::Member(from, head.request), get),
@@ -262,7 +270,15 @@ impl<D: Disk> Shard<D> {
             Message::Store(store) => self.on_store(from, head, store),
             Message::KeepHint(hint) => self.on_keep_hint(from, head, hint),
             Message::Stored => self.on_stored(from, head),
-            Message::Declined(_) => self.on_lost(from, head.request),
+            Message::Declined(Decline::OtherRing) => self.on_other_row(from, head.request),
+            Message::Declined(
+                Decline::Overloaded
+                | Decline::ReadOnly
+                | Decline::Full
+                | Decline::NotMine
+                | Decline::Damaged
+                | Decline::Unsettled,
+            ) => self.on_lost(from, head.request),
             Message::Fetch(fetch) => self.on_fetch(from, head, fetch),
             Message::Fetched(fetched) => self.on_fetched(from, head, fetched),
             Message::Summary(summary) => self.on_summary(from, head, summary),
@@ -286,9 +302,12 @@ impl<D: Disk> Shard<D> {
 
     fn on_view(&mut self, view: View) {
         self.learn_dead(&view);
-        let before = self.view.replace(view);
+        let before = self.view.replace(view.clone());
         self.recover();
         self.sync_view();
+        self.learn_seats(&view);
+        self.rehome_hints(&view);
+        self.reseat(&view);
         let Some(before) = before else { return self.deliver_hints() };
         // Who went down will not answer: that is a lane lost, for all that waits.
         let went_down = |number: &MemberNumber| before.is_up(*number) && !self.is_up(*number);
@@ -297,6 +316,45 @@ impl<D: Disk> Shard<D> {
             self.on_lane_lost(member);
         }
         self.deliver_hints();
+    }
+
+    /// Requests under way whose rows have changed go on with the rows of now.
+    fn reseat(&mut self, view: &View) {
+        for id in self.requests.ids() {
+            match self.requests.take(id) {
+                None => {}
+                Some(Request::Put(put)) => self.put_reseat(view, id, put),
+                Some(Request::Get(get)) => self.get_reseat(view, id, get),
+                Some(
+                    other @ (Request::Seek(_)
+                    | Request::Forward(_)
+                    | Request::Gather(_)
+                    | Request::Delivery(_)
+                    | Request::Exchange(_)
+                    | Request::Heal(_)),
+                ) => self.requests.restore(id, other),
+            }
+        }
+    }
+
+    /// A member has another ring or row than this node: one of the two will soon hear of the newer one.
+    fn on_other_row(&mut self, from: MemberNumber, id: u64) {
+        match self.requests.take(id) {
+            None => {}
+            Some(Request::Put(put)) => self.put_other_row(id, put, from),
+            Some(Request::Get(get)) => self.get_other_row(id, get, from),
+            Some(
+                other @ (Request::Seek(_)
+                | Request::Forward(_)
+                | Request::Gather(_)
+                | Request::Delivery(_)
+                | Request::Exchange(_)
+                | Request::Heal(_)),
+            ) => {
+                self.requests.restore(id, other);
+                self.on_lost(from, id);
+            }
+        }
     }
 
     /// Frames to a member may be lost: nothing that waits for it waits longer.

@@ -73,8 +73,7 @@ impl<D: Disk> Shard<D> {
     /// A peer pulls a slot.
     pub(super) fn on_ask(&mut self, from: MemberNumber, head: Head, ask: Ask) {
         let slot = head.slot;
-        let both =
-            |view: &crate::ring::View| view.owns(slot) && view.ring.row(slot).contains(&from);
+        let both = |view: &crate::ring::View| view.share(slot, from);
         if !self.view.as_ref().is_some_and(both) || self.loads.len() >= self.config.loads_max {
             return;
         }
@@ -221,7 +220,7 @@ impl<D: Disk> Shard<D> {
             Some(_) | None => {
                 self.metrics.slots_synced += u64::from(fit);
                 if fit {
-                    self.caught_up(exchange.slot, exchange.peer);
+                    self.caught_up(exchange.slot, exchange.peer, head.epoch);
                 }
                 self.end_exchange(head.request, &exchange);
             }
@@ -265,8 +264,8 @@ impl<D: Disk> Shard<D> {
             })
         });
         let listed: BTreeSet<&Key> = page.entries.iter().map(|(key, _)| key).collect();
-        let owned = self.view.as_ref().is_some_and(|view| view.owns(slot));
-        owned
+        let taken = self.view.as_ref().is_some_and(|view| view.takes(slot));
+        taken
             && page.deletes.iter().all(|(_, key)| listed.contains(key))
             && in_order
             && page.began.is_within(&page.clock)

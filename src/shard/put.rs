@@ -14,7 +14,7 @@
 //! Strict writes leave hints too, so that absent owners catch up; they just do not count.
 //! Not here: how acknowledgements are counted (`quorum`), when the own copy counts (`unsynced`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,11 +26,11 @@ use super::requests::Request;
 use super::unsynced::Due;
 use crate::causality::{Delta, Dot, DotSet, Meta, Value, seal_context};
 use crate::key::{Key, VALUE_BYTES_MAX};
-use crate::ring::{MemberNumber, Token, View};
+use crate::ring::{Epoch, MemberNumber, Slot, Token, View};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{
-    Basis, Failure, FailureCode, KeepHint, Message, Outcome, Put, PutReply, Reason, Store,
+    Basis, Failure, FailureCode, KeepHint, Level, Message, Outcome, Put, PutReply, Reason, Store,
 };
 
 /// What has become of one owner's share of a write.
@@ -58,6 +58,15 @@ pub(super) struct PutRequest {
     context: Bytes,
     siblings: u16,
     acks: Acks,
+    level: Level,
+    /// The step of the row that `seats` are of.
+    since: Epoch,
+    /// Whether the write was minted as an owner, not kept as hints.
+    as_owner: bool,
+    /// Members that have another row or ring than this node; they are asked again.
+    elsewhere: BTreeSet<MemberNumber>,
+    /// When those who have not answered count as late.
+    patience_at: Duration,
     deadline: Duration,
     /// The own copy, or the own hints, are not synced yet.
     own_waits: bool,
@@ -70,6 +79,11 @@ pub(super) struct PutRequest {
 }
 
 impl PutRequest {
+    /// The slot of its key.
+    pub(super) fn slot(&self) -> Slot {
+        self.token.slot()
+    }
+
     fn hopeless(&self) -> bool {
         let asked = |seat: &Seat| matches!(seat, Seat::Asked | Seat::Late);
         !self.own_waits && self.standing.is_empty() && !self.seats.values().any(asked)
@@ -255,9 +269,15 @@ impl<D: Disk> Shard<D> {
         let id = self.requests.draw();
         let deadline = self.now.elapsed + timeout;
         let spare = view.ring.fallbacks(token).into_iter().filter(|other| *other != view.me);
+        let patience_at = self.now.elapsed + timeout / self.config.patience_divisor;
         let mut request = PutRequest {
             asker,
             token,
+            level: put.level,
+            since: self.row_since(slot),
+            as_owner: owner,
+            elsewhere: BTreeSet::new(),
+            patience_at,
             context: self.context_after(&view, &put.key, token, &seen, dot),
             key: put.key,
             delta,
@@ -273,8 +293,7 @@ impl<D: Disk> Shard<D> {
         self.metrics.puts += 1;
         self.send_out(&view, id, &mut request, owner);
         let bytes = (request.key.as_bytes().len() + delta_bytes(&request.delta)) as u64;
-        let patience = self.now.elapsed + timeout / self.config.patience_divisor;
-        self.requests.insert(id, patience, bytes, Request::Put(request));
+        self.requests.insert(id, patience_at, bytes, Request::Put(request));
         self.when_synced(Due::Own(id));
     }
 
@@ -286,11 +305,10 @@ impl<D: Disk> Shard<D> {
             let up = owner && view.is_up(*member);
             put.seats.insert(*member, if up { Seat::Asked } else { Seat::Away });
             if up {
-                let (key, delta) = (put.key.clone(), put.delta.clone());
-                let store = Store { key, delta, reason: Reason::Write };
-                self.send(*member, Head::key(put.token, id), Message::Store(store));
+                self.send_delta(id, put, *member);
             }
         }
+        self.send_incoming(view, id, put);
         // A fallback that coordinates keeps hints for all owners itself; others are asked only for
         // as many more disks as the level needs.
         let wanted = if owner { row.len() } else { usize::from(put.acks.needed()) - 1 };
@@ -298,6 +316,61 @@ impl<D: Disk> Shard<D> {
         for member in away.take(wanted).copied().collect::<Vec<_>>() {
             self.hand_on(id, put, member);
         }
+    }
+
+    fn send_delta(&mut self, id: u64, put: &PutRequest, to: MemberNumber) {
+        let (key, delta) = (put.key.clone(), put.delta.clone());
+        let store = Store { key, delta, reason: Reason::Write };
+        self.send(to, Head::key(put.token, id), Message::Store(store));
+    }
+
+    /// Who is to have a seat gets the write too, and has no vote.
+    fn send_incoming(&mut self, view: &View, id: u64, put: &PutRequest) {
+        let incoming = view.ring.partition(put.token.slot()).incoming();
+        let incoming = incoming.filter(|member| *member != view.me && view.is_up(*member));
+        if let Some(incoming) = incoming.filter(|_| put.as_owner) {
+            self.send_delta(id, put, incoming);
+        }
+    }
+
+    /// The row has changed while the write was under way: the owners of now are to have it. What those acknowledged
+    /// that still are owners stays good: they had applied it before they refused the row before.
+    pub(super) fn put_reseat(&mut self, view: &View, id: u64, mut put: PutRequest) {
+        let partition = view.ring.partition(put.token.slot());
+        if put.since == partition.since || !put.as_owner {
+            return self.requests.restore(id, Request::Put(put));
+        }
+        put.since = partition.since;
+        let row = partition.row.clone();
+        put.acks.change_row(&row, put.level.needed(row.len()));
+        put.seats.retain(|member, _| row.contains(member));
+        put.standing.retain(|_, owed_to| row.contains(owed_to));
+        for member in row.into_iter().filter(|member| *member != view.me) {
+            if put.seats.get(&member) == Some(&Seat::Done) {
+                continue;
+            }
+            let up = view.is_up(member);
+            put.seats.insert(member, if up { Seat::Asked } else { Seat::Away });
+            if up {
+                self.send_delta(id, &put, member);
+            } else if !put.standing.values().any(|owed_to| *owed_to == member) {
+                self.hand_on(id, &mut put, member);
+            }
+        }
+        self.send_incoming(view, id, &put);
+        self.settle_put(id, put);
+    }
+
+    /// A member has another row than this node. It is asked again, in a while or when this node knows better.
+    pub(super) fn put_other_row(&mut self, id: u64, mut put: PutRequest, from: MemberNumber) {
+        match put.seats.get(&from) {
+            Some(Seat::Asked | Seat::Late) => {}
+            Some(Seat::Away | Seat::Done) | None => return self.put_lost(id, put, from),
+        }
+        put.elsewhere.insert(from);
+        let soon = self.now.elapsed + self.config.row_retry;
+        self.requests.rearm(id, soon.min(put.patience_at.max(self.now.elapsed)).min(put.deadline));
+        self.requests.restore(id, Request::Put(put));
     }
 
     /// What the client may hand back with its next write.
@@ -330,10 +403,11 @@ impl<D: Disk> Shard<D> {
     pub(super) fn put_own_synced(&mut self, id: u64) {
         let Some(mut put) = self.take_put(id) else { return };
         let view = self.view.as_ref().expect("admitted only with a ring");
-        if view.owns(put.token.slot()) {
-            put.acks.owner(view.me);
-        } else {
-            put.acks.fallback(view.me);
+        let (me, slot) = (view.me, put.token.slot());
+        if !put.as_owner {
+            put.acks.fallback(me);
+        } else if view.owns(slot) && !self.unsettled(slot) && self.vouches_for(&put, me) {
+            put.acks.owner(me);
         }
         put.own_waits = false;
         self.settle_put(id, put);
@@ -348,13 +422,20 @@ impl<D: Disk> Shard<D> {
 
     /// A member has the delta, or a hint of it, on its synced disk.
     pub(super) fn put_stored(&mut self, id: u64, mut put: PutRequest, from: MemberNumber) {
+        let vouches = self.vouches_for(&put, from);
         if let Some(seat) = put.seats.get_mut(&from) {
             *seat = Seat::Done;
-            put.acks.owner(from);
+            if vouches {
+                put.acks.owner(from);
+            }
         } else if put.standing.remove(&from).is_some() {
             put.acks.fallback(from);
         }
         self.settle_put(id, put);
+    }
+
+    fn vouches_for(&self, put: &PutRequest, owner: MemberNumber) -> bool {
+        self.vouches(put.token.slot(), owner, put.level, put.acks.needed().into())
     }
 
     /// A member declined, or its lane broke: somebody else must do.
@@ -377,6 +458,15 @@ impl<D: Disk> Shard<D> {
     pub(super) fn put_woke(&mut self, id: u64, mut put: PutRequest) {
         if self.now.elapsed >= put.deadline {
             return self.finish_put(id, put, Outcome::Unknown);
+        }
+        for member in std::mem::take(&mut put.elsewhere) {
+            if matches!(put.seats.get(&member), Some(Seat::Asked | Seat::Late)) {
+                self.send_delta(id, &put, member);
+            }
+        }
+        if self.now.elapsed < put.patience_at {
+            self.requests.rearm(id, put.patience_at.min(put.deadline));
+            return self.requests.restore(id, Request::Put(put));
         }
         self.requests.rearm(id, put.deadline);
         let late: Vec<MemberNumber> = put

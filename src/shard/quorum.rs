@@ -38,6 +38,12 @@ impl Acks {
         self.fallbacks.insert(member);
     }
 
+    /// The row has changed: others count now, and perhaps another number of them.
+    pub(super) fn change_row(&mut self, row: &[MemberNumber], needed: usize) {
+        self.owners.retain(|owner| row.contains(owner));
+        self.needed = needed;
+    }
+
     /// How many owners have it.
     pub(super) fn owners(&self) -> u8 {
         small(self.owners.len() + self.doubled)

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use super::Shard;
 use crate::causality::DotSet;
-use crate::ring::{MemberNumber, Slot, View};
+use crate::ring::{Epoch, MemberNumber, Slot, View, enough};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 
@@ -48,7 +48,7 @@ impl<D: Disk> Shard<D> {
 
     /// Whether the own copy of a slot counts for no read.
     pub(super) fn recovering(&self, slot: Slot) -> bool {
-        self.recovery.slots.contains_key(&slot) && holds(Rule::RecoverFirst)
+        self.recovery.slots.contains_key(&slot) && holds(Rule::RecoverFirst) || self.unsettled(slot)
     }
 
     /// Begins when the store or a member says that data are missing, once in a life.
@@ -101,18 +101,21 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// All that another owner had of a slot at some moment of this life is in the own copy.
-    pub(super) fn caught_up(&mut self, slot: Slot, with: MemberNumber) {
+    /// All that another owner had of a slot at some moment of this life, when it had the ring of this epoch, is in the
+    /// own copy.
+    pub(super) fn caught_up(&mut self, slot: Slot, with: MemberNumber, epoch: Epoch) {
         let class = |(peer, class): &&(MemberNumber, u16)| {
             *peer == with && slot.shard(self.classes_with(with)) == *class
         };
         let recovers = self.sync.peers_recovering().find(class).is_some();
+        if !recovers {
+            self.seat_pulled(slot, with, epoch);
+        }
         let Some(heard) = self.recovery.slots.get_mut(&slot) else { return };
         heard.insert(with, !recovers);
         let owners = self.view.as_ref().map_or(0, |view| view.ring.row(slot).len());
         let whole = heard.values().filter(|whole| **whole).count();
-        let enough = owners - (owners / 2 + 1) + 1;
-        if whole < enough && heard.len() + 1 < owners {
+        if whole < enough(owners.max(1)) && heard.len() + 1 < owners {
             return;
         }
         self.recovery.slots.remove(&slot);
@@ -130,13 +133,14 @@ impl<D: Disk> Shard<D> {
         index: usize,
         class: u16,
         with: MemberNumber,
+        epoch: Epoch,
     ) {
-        if !self.recovers() {
+        if !self.recovers() && !self.comes() {
             return;
         }
         let classes = self.classes_with(with);
         for slot in view.ring.slots_of(index).filter(|slot| slot.shard(classes) == class) {
-            self.caught_up(slot, with);
+            self.caught_up(slot, with, epoch);
         }
     }
 }

@@ -53,7 +53,8 @@ impl<D: Disk> Shard<D> {
             Reason::Write | Reason::Repair | Reason::Hint | Reason::Sync => {}
         }
         self.apply(head.slot, &key, delta);
-        self.when_synced(Due::Stored(from, head));
+        let voted = reason == Reason::Write;
+        self.when_synced(if voted { Due::Voted(from, head) } else { Due::Stored(from, head) });
     }
 
     fn may_not_store(
@@ -63,7 +64,7 @@ impl<D: Disk> Shard<D> {
         delta: &Delta<Value>,
         reason: Reason,
     ) -> Option<Decline> {
-        if !self.view.as_ref().is_some_and(|view| view.owns(head.slot)) {
+        if !self.view.as_ref().is_some_and(|view| view.takes(head.slot)) {
             Some(Decline::NotMine)
         } else if self.is_refused(head.slot, key, delta, reason) {
             Some(Decline::OtherRing)
@@ -117,6 +118,10 @@ impl<D: Disk> Shard<D> {
             for delta in self.repairs(&joined, &seen, &values) {
                 self.metrics.repairs += 1;
                 if self.is_me(member) {
+                    if !self.view.as_ref().is_some_and(|view| view.takes(token.slot())) {
+                        // The seat was lost meanwhile: what is here stays as it is.
+                        continue;
+                    }
                     let refused = self.is_refused(token.slot(), &key, &delta, Reason::Repair);
                     if !refused && self.disk_declines(&key, &delta).is_none() {
                         self.apply(token.slot(), &key, delta);

@@ -6,9 +6,9 @@ use super::Shard;
 use super::event::{Effect, Origin};
 use crate::ring::{Epoch, MemberNumber, Slot, Token};
 use crate::storage::Disk;
-use crate::wire::{Failure, FailureCode, Frame, Message};
+use crate::wire::{Failure, FailureCode, Frame, Kind, Message};
 
-/// What a frame's header says, but for the epoch.
+/// What a frame's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     /// The slot.
@@ -17,22 +17,24 @@ pub(super) struct Head {
     pub(super) token: Token,
     /// The request id of whoever asks.
     pub(super) request: u64,
+    /// The epoch of a frame that came in, 0 of one that is made here.
+    pub(super) epoch: Epoch,
 }
 
 impl Head {
     /// The header of a frame that came in.
     pub(super) fn of(frame: &Frame) -> Self {
-        Head { slot: frame.slot, token: frame.token, request: frame.request }
+        Head { slot: frame.slot, token: frame.token, request: frame.request, epoch: frame.epoch }
     }
 
     /// The header of a frame about a key.
     pub(super) fn key(token: Token, request: u64) -> Self {
-        Head { slot: token.slot(), token, request }
+        Head { slot: token.slot(), token, request, epoch: Epoch(0) }
     }
 
     /// The header of a frame about a slot.
     pub(super) fn slot(slot: Slot, request: u64) -> Self {
-        Head { slot, token: Token(0), request }
+        Head { slot, token: Token(0), request, epoch: Epoch(0) }
     }
 }
 
@@ -56,8 +58,14 @@ impl<D: Disk> Shard<D> {
             self.view.as_ref().is_none_or(|view| view.me != to),
             "nobody writes to itself"
         );
-        let Head { slot, token, request } = head;
-        let frame = Frame { slot, epoch: self.epoch(), request, token, message };
+        let Head { slot, token, request, epoch: _ } = head;
+        // Requests about a row name the row that they mean, everything else the ring.
+        let about_row = matches!(
+            message.kind(),
+            Kind::Put | Kind::Get | Kind::Store | Kind::KeepHint | Kind::Fetch
+        );
+        let epoch = if about_row { self.row_since(slot) } else { self.epoch() };
+        let frame = Frame { slot, epoch, request, token, message };
         self.effects.push(Effect::Send(to, frame));
     }
 

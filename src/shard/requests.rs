@@ -123,6 +123,11 @@ impl Requests {
         self.wakes.first().map(|(wake, _)| *wake)
     }
 
+    /// Whether any that is not being worked on is such a one.
+    pub(super) fn any(&self, is: impl Fn(&Request) -> bool) -> bool {
+        self.waiting.values().filter_map(|waiting| waiting.request.as_ref()).any(is)
+    }
+
     /// All ids, oldest first.
     pub(super) fn ids(&self) -> Vec<u64> {
         self.waiting.keys().copied().collect()

@@ -91,15 +91,16 @@ impl Sync {
             return;
         }
         self.shared.clear();
-        self.queue.clear();
-        self.rounds.clear();
         for (index, partition) in view.ring.partitions.iter().enumerate() {
-            if partition.row.contains(&view.me) {
-                for member in partition.row.iter().filter(|member| **member != view.me) {
-                    self.shared.entry(*member).or_default().push(index);
-                }
+            let parties = partition.parties();
+            if parties.contains(&view.me) {
+                let others = parties.into_iter().filter(|member| *member != view.me);
+                let known = others.filter(|member| view.ring.member(*member).is_some());
+                known.for_each(|member| self.shared.entry(member).or_default().push(index));
             }
         }
+        self.queue.retain(|slot, peer| view.takes(*slot) && view.share(*slot, *peer));
+        self.rounds.retain(|(peer, _), _| self.shared.contains_key(peer));
         self.ring = Some(view.ring.clone());
     }
 
@@ -172,6 +173,7 @@ impl<D: Disk> Shard<D> {
             self.begin_round(&view, peer, class, classes);
             self.ask_closing(&view, peer, class, classes);
         }
+        self.ask_going(&view, peer);
     }
 
     fn begin_round(&mut self, view: &View, peer: MemberNumber, class: u16, classes: u16) {
@@ -181,11 +183,17 @@ impl<D: Disk> Shard<D> {
         round.clocks_before = std::mem::take(&mut round.clocks_now);
         let fingerprints = self.partition_fingerprints(&view.ring, class, classes);
         let shared = self.sync.shared.get(&peer).into_iter().flatten();
-        let partitions = shared.map(|index| {
+        // Who had a seat only lets others pull.
+        let pulled = shared.filter(|index| view.ring.partitions[**index].is_sent(view.me));
+        let partitions = pulled.map(|index| {
             let fingerprint = fingerprints.get(index).copied().unwrap_or(0);
             (view.ring.partitions[*index].first, fingerprint)
         });
-        let (partitions, recovering) = (partitions.collect(), self.recovers());
+        let partitions: Vec<_> = partitions.collect();
+        if partitions.is_empty() {
+            return;
+        }
+        let recovering = self.recovers() || self.comes();
         let summary = Summary { class, classes, partitions, recovering };
         self.send(peer, Head::slot(leading_slot(class), request), Message::Summary(summary));
     }
@@ -219,12 +227,11 @@ impl<D: Disk> Shard<D> {
         hashed.filter(|(_, fingerprint)| *fingerprint != 0)
     }
 
-    /// The place of the partition that begins at `first`, if `from` and this node both own it.
+    /// The place of the partition that begins at `first`, if `from` and this node both have a copy of it.
     fn shared_with(&self, from: MemberNumber, view: &View, first: Slot) -> Option<usize> {
         let index = view.ring.partition_index(first);
         let partition = &view.ring.partitions[index];
-        let both = partition.row.contains(&from) && partition.row.contains(&view.me);
-        (partition.first == first && both).then_some(index)
+        (partition.first == first && view.share(first, from)).then_some(index)
     }
 
     /// A peer begins a round: says which slots differ where partitions do.
@@ -273,11 +280,13 @@ impl<D: Disk> Shard<D> {
             return;
         }
         round.peer_recovers = recovering;
-        for first in equal {
+        for first in equal.into_iter().filter(|_| head.epoch == view.ring.epoch) {
             if let Some(index) = self.shared_with(from, &view, first) {
-                self.caught_up_in(&view, index, class, from);
+                self.caught_up_in(&view, index, class, from, head.epoch);
             }
         }
+        // A peer with another ring may mean another partition by the same first slot.
+        let same_ring = head.epoch == view.ring.epoch;
         let mut differ = Vec::new();
         let shared = partitions.iter().filter_map(|first| self.shared_with(from, &view, *first));
         for index in shared.collect::<Vec<_>>() {
@@ -289,10 +298,13 @@ impl<D: Disk> Shard<D> {
                     differ.push(slot);
                     continue;
                 }
+                if !same_ring {
+                    continue;
+                }
                 if equal {
                     self.equal(from, slot);
                 }
-                self.caught_up(slot, from);
+                self.caught_up(slot, from, head.epoch);
             }
         }
         let Some(round) = self.sync.rounds.get_mut(&(from, class)) else { return };
@@ -315,11 +327,12 @@ impl<D: Disk> Shard<D> {
     ) {
         let Some(view) = self.view.clone() else { return };
         let mut room = self.config.page_bytes;
-        let mut clocks = Vec::new();
+        let (mut clocks, mut durable) = (Vec::new(), false);
         for slot in wanted.slots.into_iter().take(self.config.clocks_max) {
-            if !self.mine(slot) || !view.owns(slot) || !view.ring.row(slot).contains(&from) {
+            if !self.mine(slot) || !view.share(slot, from) {
                 continue;
             }
+            durable |= !view.ring.partition(slot).is_sent(from);
             let clock = self.store.clock(slot).clone();
             let bytes = super::page::set_bytes(&clock);
             if bytes > room && !clocks.is_empty() {
@@ -328,11 +341,18 @@ impl<D: Disk> Shard<D> {
             room = room.saturating_sub(bytes);
             clocks.push((slot, clock));
         }
-        self.send(from, head, Message::Clocks(Clocks { clocks }));
+        if durable {
+            self.send_clocks_durable(from, head, Clocks { clocks });
+        } else {
+            self.send(from, head, Message::Clocks(Clocks { clocks }));
+        }
     }
 
     /// How far the peer is: slots are pulled in which it had more a round ago than is here now.
     pub(super) fn on_clocks(&mut self, from: MemberNumber, head: Head, clocks: Clocks) {
+        if self.on_going_clocks(from, head, &clocks) {
+            return;
+        }
         let class = head.slot.number();
         let known = self.sync.rounds.get(&(from, class)).map(|round| round.request);
         if known != Some(head.request) {
@@ -357,7 +377,7 @@ impl<D: Disk> Shard<D> {
                 round.clocks_now.insert(slot, clock);
             }
             if level {
-                self.caught_up(slot, from);
+                self.caught_up(slot, from, head.epoch);
             }
         }
         self.pull_more();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
+use super::event::Reached;
 use super::reply::Head;
 use crate::ring::MemberNumber;
 use crate::rules::{Rule, holds};
@@ -17,10 +18,16 @@ use crate::wire::{Decline, Message};
 pub(super) enum Due {
     /// A member is told that what it sent is stored.
     Stored(MemberNumber, Head),
+    /// The same, and it is a vote.
+    Voted(MemberNumber, Head),
     /// The own copy, or own hint, of the put with this request id counts.
     Own(u64),
     /// A peer is told what is here of dead actors.
     Closing(u64),
+    /// A peer that is to drop its copy is told the clocks here.
+    Clocks(u64),
+    /// The node is told how far a seat of its is.
+    Reached(Reached),
 }
 
 /// What waits, by the batch that it waits for.
@@ -79,11 +86,13 @@ impl<D: Disk> Shard<D> {
         self.store.poison(why);
         for due in self.unsynced.take_upto(Batch(u64::MAX - 1)) {
             match due {
-                Due::Stored(member, head) => {
+                Due::Stored(member, head) | Due::Voted(member, head) => {
                     self.send(member, head, Message::Declined(Decline::ReadOnly));
                 }
                 Due::Own(id) => self.put_own_failed(id),
                 Due::Closing(id) => self.report_closing(id, false),
+                Due::Clocks(id) => self.clocks_durable(id, false),
+                Due::Reached(_) => {}
             }
         }
     }
@@ -91,8 +100,15 @@ impl<D: Disk> Shard<D> {
     fn durable(&mut self, due: Due) {
         match due {
             Due::Stored(member, head) => self.send(member, head, Message::Stored),
+            // It has the delta, and may not have what the owners before it acknowledged.
+            Due::Voted(member, head) if self.unsettled(head.slot) => {
+                self.send(member, head, Message::Declined(Decline::Unsettled));
+            }
+            Due::Voted(member, head) => self.send(member, head, Message::Stored),
             Due::Own(id) => self.put_own_synced(id),
             Due::Closing(id) => self.report_closing(id, true),
+            Due::Clocks(id) => self.clocks_durable(id, true),
+            Due::Reached(reached) => self.seat_reached(reached),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | 8 | kind | u8 | see [`Kind`] |
 //! | 9 | flags | u8 | 1: a node forwarded it |
 //! | 10 | slot | u16 | the slot it is about |
-//! | 12 | epoch | u32 | the epoch of the sender's ring |
+//! | 12 | epoch | u32 | in requests about a key: since when the row is as the sender knows it; else the epoch of its ring |
 //! | 16 | request | u64 | chosen by whoever asks; the answer repeats it |
 //! | 24 | token | u64 | the key's token, 0 where there is no key |
 //!
@@ -45,7 +45,8 @@ pub struct Header {
     pub flags: u8,
     /// The slot it is about.
     pub slot: Slot,
-    /// The epoch of the sender's ring.
+    /// In `Put`, `Get`, `Store`, `KeepHint` and `Fetch`: the epoch since when the row of the slot is as the sender
+    /// knows it. In everything else the epoch of the sender's ring.
     pub epoch: Epoch,
     /// Chosen by whoever asks; the answer repeats it.
     pub request: u64,

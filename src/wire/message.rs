@@ -277,10 +277,13 @@ pub enum Decline {
     Full,
     /// This node does not own the slot.
     NotMine,
-    /// The two nodes' rings do not list the same actors as dead, or are about to.
+    /// The two nodes' rings do not list the same actors as dead, or are about to; or the row of owners is another
+    /// one here than the asker thought.
     OtherRing,
     /// What is on the disk cannot be read.
     Damaged,
+    /// It is done, and does not count: this owner has not pulled enough from those before it.
+    Unsettled,
 }
 
 /// Tell me what you have of this key.
@@ -295,7 +298,7 @@ pub struct Fetch {
 /// What a replica has of a key. With it goes the slot's clock: what is covered and not held is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Whether the replica lost synced data and is catching up: then it counts for no read.
+    /// Whether the replica lost synced data, or is new, and is catching up: then it counts for no read.
     pub recovering: bool,
     /// The slot's clock at the replica.
     pub clock: DotSet,

@@ -214,6 +214,7 @@ fn copy() -> impl Strategy<Value = Message> {
         Just(Decline::NotMine),
         Just(Decline::OtherRing),
         Just(Decline::Damaged),
+        Just(Decline::Unsettled),
     ];
     let hints = vec((any::<u16>().prop_map(MemberNumber), delta(glimpse())), 0..3);
     let inspected = (set(), entry(glimpse()), hints).prop_map(|(clock, entry, hints)| Inspected {

@@ -295,6 +295,7 @@ impl Cluster {
                     self.trace.push(trace::effect(node, &effect));
                     self.replies.push((origin, effect));
                 }
+                Effect::Reached(_) => self.trace.push(trace::effect(node, &effect)),
             }
         }
     }
@@ -409,7 +410,9 @@ impl Cluster {
     pub(in crate::shard) fn reply(&self, request: u64) -> Option<&Frame> {
         self.replies.iter().rev().find_map(|(origin, effect)| match effect {
             Effect::Reply(_, frame) if origin.request == request => Some(frame),
-            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) => None,
+            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Reached(_) => {
+                None
+            }
         })
     }
 

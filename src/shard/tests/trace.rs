@@ -178,6 +178,10 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
     match effect {
         Effect::Reply(_, frame) => format!("n{node} => client {}", said(&frame.message)),
         Effect::Send(to, frame) => message(node, to.0, frame, false),
+        Effect::Reached(reached) => {
+            let crate::shard::Reached { first, since, step } = reached;
+            format!("n{node} => node {step:?} partition {first} since epoch {since}")
+        }
         Effect::Gathered(_, gathered) => format!(
             "n{node} => node keys={} conflicts={} hints={} missing={}{}",
             gathered.keys,

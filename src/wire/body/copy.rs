@@ -59,7 +59,7 @@ impl Body for KeepHint {
 
 /// | field | form |
 /// |---|---|
-/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged, 4 full, 5 other ring |
+/// | why | u8: 0 overloaded, 1 read-only, 2 not mine, 3 damaged, 4 full, 5 other ring, 6 unsettled |
 impl Body for Decline {
     fn put(&self, out: &mut Vec<u8>) {
         out.put_byte(match self {
@@ -67,6 +67,7 @@ impl Body for Decline {
             Decline::ReadOnly => 1,
             Decline::NotMine => 2,
             Decline::Damaged => 3,
+            Decline::Unsettled => 6,
             Decline::Full => 4,
             Decline::OtherRing => 5,
         });
@@ -80,6 +81,7 @@ impl Body for Decline {
             3 => Ok(Decline::Damaged),
             4 => Ok(Decline::Full),
             5 => Ok(Decline::OtherRing),
+            6 => Ok(Decline::Unsettled),
             _ => Err(Malformed("a reason to decline that is none")),
         }
     }

@@ -50,6 +50,16 @@ pub const CLOSING: &[Rule] = &[
     Rule::RingWentBack,
 ];
 
+/// Rules of seats that change hands: their histories are of the profile in which they do.
+pub const MOVES: &[Rule] = &[
+    Rule::RowFence,
+    Rule::SettledCounts,
+    Rule::PullEnough,
+    Rule::PullAfterFence,
+    Rule::EverySet,
+    Rule::DropCovered,
+];
+
 /// Rules that random histories hardly ever need: a third of the runs has to do.
 const HARDLY_MET: &[Rule] = &[
     Rule::Attempts,
@@ -95,6 +105,7 @@ pub fn catch(rule: Rule, seeds: Range<u64>) -> Option<Caught> {
     seeds.into_iter().find_map(|seed| {
         let profile = match seed % 2 {
             _ if CLOSING.contains(&rule) => Profile::Closings,
+            _ if MOVES.contains(&rule) => Profile::Ring,
             0 => Profile::Mixed,
             // Half of the runs have disks that go back in time.
             _ => Profile::Restores,

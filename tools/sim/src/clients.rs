@@ -288,6 +288,7 @@ impl World {
             outcome: Outcome::Pending,
             shown: Vec::new(),
             owners: 0,
+            needed: 0,
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
@@ -483,8 +484,7 @@ impl World {
         match reply.outcome {
             wire::Outcome::Ok => {
                 let strict = self.clients.sent.get(&id).is_some_and(|sent| sent.strict);
-                let row = self.ring.row(slot).len();
-                let needed = self.history.op(id).level.needed(row);
+                let (row, needed) = self.asked_of(id, slot, reply.needed);
                 let fallbacks = if strict { 0 } else { usize::from(reply.fallbacks) };
                 let owners = usize::from(reply.owners);
                 if reply.dot.is_none() || owners + fallbacks < needed || owners + fallbacks > row {
@@ -492,6 +492,7 @@ impl World {
                     self.violate("level", format!("{line} is ok with {reply:?}"));
                 }
                 self.history.op_mut(id).owners = reply.owners;
+                self.history.op_mut(id).needed = reply.needed;
                 self.ended(id, Outcome::Ok);
             }
             wire::Outcome::Unknown => self.ended(id, Outcome::Unknown),
@@ -522,8 +523,19 @@ impl World {
         let op = self.history.op_mut(id);
         op.shown = shown;
         op.owners = reply.answered;
+        op.needed = reply.needed;
         op.source = reply.source;
         self.ended(id, Outcome::Ok);
+    }
+
+    /// How many owners the key has, and how many had to have the write. While rows change only the node that
+    /// coordinated knows.
+    fn asked_of(&self, id: OpId, slot: ringdove::ring::Slot, needed: u8) -> (usize, usize) {
+        if self.mix.moves.is_some() {
+            return (usize::from(self.mix.copies) + 1, usize::from(needed).max(1));
+        }
+        let row = self.ring.row(slot).len();
+        (row, self.history.op(id).level.needed(row))
     }
 
     /// An attempt ended; the session goes on, or tries again.

@@ -27,6 +27,8 @@ pub(crate) struct Floors {
 #[derive(Debug)]
 struct Open {
     node: usize,
+    /// Whether the node owned the key when the read came: who does not sends it on, and passes on the answer.
+    owner: bool,
     slot: Slot,
     key: Key,
     floor: Bytes,
@@ -45,7 +47,8 @@ impl World {
         self.counts.floors_ahead += u64::from(ahead);
         if !floor.is_empty() {
             let (key, floor) = (get.key.clone(), get.floor.clone());
-            let open = Open { node, slot: frame.slot, key, floor };
+            let owner = self.nodes[node].ring.row(frame.slot).contains(&self.number(node));
+            let open = Open { node, owner, slot: frame.slot, key, floor };
             self.floors.open.insert(OpId(origin.connection as u32), open);
         }
     }
@@ -55,7 +58,7 @@ impl World {
         if self.floors.open.is_empty() {
             return;
         }
-        let here = self.floors.open.iter().filter(|(_, open)| open.node == node);
+        let here = self.floors.open.iter().filter(|(_, open)| open.node == node && open.owner);
         let met = here.filter(|(_, open)| {
             // By the list of dead actors of now, as what the node has seen.
             let floor = open_context(&self.ring.secret, &self.ring.dead, &open.key, &open.floor);
@@ -84,7 +87,7 @@ impl World {
 
     /// Everything that an owner has seen of a key. `None` of a node that is none.
     fn covered(&self, node: usize, slot: Slot, key: &Key) -> Option<DotSet> {
-        let owner = self.ring.row(slot).contains(&self.number(node));
+        let owner = self.nodes[node].ring.row(slot).contains(&self.number(node));
         let process = self.nodes[node].process.as_ref().filter(|_| owner)?;
         let shard = usize::from(slot.shard(process.shards.len() as u16));
         let store = process.shards[shard].shard.store();

@@ -43,6 +43,8 @@ pub(crate) enum Happening {
     LaneLost { node: usize, start: u64, member: MemberNumber },
     /// The ring looks at the dead.
     Close,
+    /// Some partitions of the ring take a step.
+    Move,
     /// A node hears of the newest ring.
     Learn { node: usize },
     /// Something goes wrong, or is mended.
@@ -84,6 +86,7 @@ impl Happening {
             | Happening::Act { .. }
             | Happening::Detect { .. }
             | Happening::Close
+            | Happening::Move
             | Happening::Learn { .. }
             | Happening::Fault
             | Happening::Resume { .. }
@@ -157,6 +160,7 @@ impl Agenda {
             | Happening::Detect { .. }
             | Happening::LaneLost { .. }
             | Happening::Close
+            | Happening::Move
             | Happening::Learn { .. }
             | Happening::Fault
             | Happening::Resume { .. }

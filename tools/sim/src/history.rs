@@ -100,6 +100,8 @@ pub(crate) struct Op {
     pub(crate) shown: Vec<OpId>,
     /// How many owners had it on their disks (writes) or answered (reads), as the response says.
     pub(crate) owners: u8,
+    /// How many were asked for.
+    pub(crate) needed: u8,
     /// Whose word a read's answer is.
     pub(crate) source: Source,
     /// Every dot minted for it, as seen from above.

@@ -28,6 +28,7 @@ mod histories;
 mod history;
 mod idle;
 mod mix;
+mod moves;
 mod network;
 mod node;
 mod process;

@@ -31,6 +31,8 @@ pub enum Profile {
     Restores,
     /// The same, but nodes are soon back, so that dead actors are listed and folded all the time.
     Closings,
+    /// Seats of the ring change hands all the time, among splits and crashes. No disk goes back in time.
+    Ring,
 }
 
 /// Kinds of faults, in the order of [`Mix::faults`].
@@ -241,6 +243,8 @@ pub(crate) struct Mix {
     pub(crate) restart_all: bool,
     /// How long between two looks at dead actors, usually. `None`: nobody is ever listed.
     pub(crate) closing: Option<Duration>,
+    /// How long between two steps of the ring, usually. `None`: every seat stays where it is.
+    pub(crate) moves: Option<Duration>,
     /// The limits and intervals of every shard.
     pub(crate) config: ShardConfig,
 }
@@ -249,10 +253,13 @@ impl Mix {
     /// Draws the mix of a seed.
     pub(crate) fn draw(seed: u64, nodes: Option<usize>, profile: Profile) -> Mix {
         let dice = &mut Dice::new(seed, "mix");
-        let nodes = nodes.unwrap_or_else(|| dice.pick(&[3, 3, 4, 5, 5, 6]));
+        let nodes = nodes.unwrap_or_else(|| match profile {
+            Profile::Ring => dice.pick(&[4, 4, 5, 5, 6]),
+            _ => dice.pick(&[3, 3, 4, 5, 5, 6]),
+        });
         let odd_shards = dice.chance(0.1);
         let shard_count = |dice: &mut Dice| if odd_shards { dice.pick(&[1, 2, 4]) } else { 2 };
-        Mix {
+        let mut mix = Mix {
             shards: (0..nodes).map(|_| shard_count(dice)).collect(),
             copies: 3,
             workload: Workload::draw(dice, &mut Dice::new(seed, "floor share"), profile),
@@ -265,7 +272,27 @@ impl Mix {
             restart_all: profile != Profile::Calm && dice.chance(0.3),
             config: draw_config(dice, profile),
             closing: draw_closing(seed, profile),
+            moves: (profile == Profile::Ring)
+                .then(|| Dice::new(seed, "moves mix").micros(50_000, 1_500_000)),
+        };
+        let lopsided = &mut Dice::new(seed, "lopsided");
+        if profile == Profile::Ring && lopsided.chance(0.5) {
+            mix.hold_apart(lopsided);
         }
+        mix
+    }
+
+    /// Copies stay different for long, and what is promised is asked for: quorums while seats change hands fast.
+    fn hold_apart(&mut self, dice: &mut Dice) {
+        self.moves = Some(dice.micros(30_000, 300_000));
+        self.config.sync_interval = dice.micros(1_000_000, 4_000_000);
+        self.weather.loss = dice.pick(&[0.1, 0.3, 0.5]);
+        self.weather.ordered = false;
+        self.workload.levels = vec![Level::Quorum];
+        self.workload.strict = 1.0;
+        self.workload.kinds = [4.0, 1.0, 2.0, 1.0, 0.5, 0.0];
+        self.workload.keys_per_slot = 3;
+        self.workload.ops = 120;
     }
 }
 
@@ -283,6 +310,7 @@ fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Faul
             Profile::Crashes => !fault.of_network() && !fault.of_disks(),
             Profile::Restores => older || some_more,
             Profile::Closings => !fault.of_network() && (older || some_more),
+            Profile::Ring => !fault.of_disks() && (older || some_more),
         };
         let drawn = fault.cures() || dice.chance(if older { 0.6 } else { 0.4 });
         let restores = matches!(profile, Profile::Restores | Profile::Closings);
@@ -310,7 +338,7 @@ fn draw_closing(seed: u64, profile: Profile) -> Option<Duration> {
     let dice = &mut Dice::new(seed, "closing mix");
     let likely = match profile {
         Profile::Calm | Profile::Splits => 0.0,
-        Profile::Mixed | Profile::Lanes | Profile::Crashes => 0.3,
+        Profile::Mixed | Profile::Lanes | Profile::Crashes | Profile::Ring => 0.3,
         Profile::Restores => 0.7,
         Profile::Closings => 1.0,
     };
@@ -326,6 +354,7 @@ fn draw_config(dice: &mut Dice, profile: Profile) -> ShardConfig {
         scrub_interval: Duration::from_secs(5),
         hint_timeout: dice.micros(300_000, 5_000_000),
         hint_retry: dice.micros(100_000, 1_000_000),
+        row_retry: Duration::from_millis(100),
         ask_timeout: dice.micros(300_000, 5_000_000),
         page_bytes: dice.pick(&[1, 200, 1 << 20]),
         asks_max: dice.pick(&[1, 8]),
@@ -359,7 +388,9 @@ impl Weather {
 
     fn draw(dice: &mut Dice, profile: Profile) -> Weather {
         let rough = match profile {
-            Profile::Mixed | Profile::Restores | Profile::Closings => dice.chance(0.6),
+            Profile::Mixed | Profile::Restores | Profile::Closings | Profile::Ring => {
+                dice.chance(0.6)
+            }
             Profile::Splits => dice.chance(0.5),
             Profile::Calm | Profile::Lanes | Profile::Crashes => false,
         };

@@ -43,7 +43,7 @@ pub(crate) struct Glimpse {
     slot: Slot,
     /// The live dots at this node.
     visible: Vec<Dot>,
-    /// The highest counter of the shard's own actor.
+    /// The last counter that the shard minted there.
     highest: u64,
 }
 
@@ -364,8 +364,7 @@ impl World {
         let store = process.shards[shard].shard.store();
         let entry = store.entry(*slot, &put.key);
         let visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
-        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
-        let highest = store.clock(*slot).highest(actor);
+        let highest = process.shards[shard].shard.minted(*slot);
         Some(Glimpse { op, slot: *slot, visible, highest })
     }
 

@@ -28,6 +28,7 @@ use crate::happening::{Agenda, Happening};
 use crate::history::{History, OpId, Outcome};
 use crate::idle::Idle;
 use crate::mix::{Mix, Weather};
+use crate::moves::Moves;
 use crate::network::Network;
 use crate::node::{Node, place};
 use crate::trace::{Trace, brief};
@@ -92,6 +93,7 @@ pub(crate) struct World {
     pub(crate) disk_dice: Dice,
     pub(crate) detector_dice: Dice,
     pub(crate) closing: Closing,
+    pub(crate) moves: Moves,
     effects: Vec<Effect>,
     steps: u64,
     /// The seed, if the history is to be exported.
@@ -126,6 +128,7 @@ impl World {
             disk_dice: Dice::new(seed, "disks"),
             detector_dice: Dice::new(seed, "detectors"),
             closing: Closing::new(seed),
+            moves: Moves::new(seed),
             effects: Vec::new(),
             steps: 0,
             exported: options.export.then_some(seed),
@@ -180,6 +183,7 @@ impl World {
             self.plan_next_fault();
         }
         self.plan_next_closing();
+        self.plan_next_move();
     }
 
     pub(crate) fn plan_in(&mut self, wait: Duration, happening: Happening) {
@@ -229,8 +233,8 @@ impl World {
             }
         }
         if self.goes_on() {
-            let unclosed = why.starts_with("unclosed");
-            let checker = if unclosed { "unclosed" } else { "convergence" };
+            let named = ["unclosed", "unmoved"].into_iter().find(|name| why.starts_with(name));
+            let checker = named.unwrap_or("convergence");
             self.violate(checker, format!("not quiet after {QUIET_WITHIN:?}: {why}"));
         }
     }
@@ -256,7 +260,7 @@ impl World {
                 }
             }
         }
-        difference(&self.dumps()).or_else(|| self.unclosed())
+        difference(&self.dumps()).or_else(|| self.unclosed()).or_else(|| self.unmoved())
     }
 
     /// Reads every key at all owners from every node, one read after the other. A node with small
@@ -320,7 +324,11 @@ impl World {
             silent_restores: &self.silent_restores,
             actors: self.nodes.iter().flat_map(|node| &node.process).map(|one| one.actor).collect(),
             dead: &self.ring.dead,
-            row: usize::from(self.mix.copies).min(self.nodes.len()),
+            row: self
+                .mix
+                .moves
+                .is_none()
+                .then_some(usize::from(self.mix.copies).min(self.nodes.len())),
         };
         let found = judge(&evidence, &mut self.counts);
         self.violations.extend(found);
@@ -408,6 +416,7 @@ impl World {
                 self.step_all(node, |_| Event::LaneLost(member));
             }
             Happening::Close => self.close(),
+            Happening::Move => self.move_on(),
             Happening::Learn { node } => self.learn(node),
             Happening::Fault => self.fault(),
             Happening::Resume { node, start } => self.resume(node, start),
@@ -453,6 +462,7 @@ impl World {
                 Effect::Send(member, frame) => self.send(node, place(member), frame),
                 Effect::Reply(origin, frame) => self.reply(node, origin, frame),
                 Effect::Gathered(..) => {}
+                Effect::Reached(reached) => self.note_reached(node, shard, reached),
             }
         }
         self.effects = effects;

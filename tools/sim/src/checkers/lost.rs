@@ -74,6 +74,7 @@ pub(super) mod tests {
             outcome: Outcome::Ok,
             shown: Vec::new(),
             owners: 2,
+            needed: 2,
             source: Source::Owners,
             dots: Vec::new(),
             may_be_minted: false,
@@ -137,7 +138,7 @@ pub(super) mod tests {
                 superseded: &BTreeSet::new(),
                 silent_restores: &[],
                 final_reads: &[],
-                row: 3,
+                row: Some(3),
             };
             judge(&evidence, &mut Counts::default()).iter().map(|found| found.checker).collect()
         }

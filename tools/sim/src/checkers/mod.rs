@@ -103,8 +103,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) actors: BTreeSet<Actor>,
     /// Who was listed as dead by then.
     pub(crate) dead: &'a Dead,
-    /// How many owners a slot has.
-    pub(crate) row: usize,
+    /// How many owners a slot has, if it has as many all the time.
+    pub(crate) row: Option<usize>,
 }
 
 /// Runs every checker.

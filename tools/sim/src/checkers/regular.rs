@@ -1,7 +1,8 @@
 //! A read whose owners must overlap a finished write's shows that write, or something that had seen it.
 //!
 //! Is: each key as a regular register with siblings, for every pair of a write acknowledged by `w`
-//! owners and a read invoked afterwards and answered by `r` owners with `w + r` above the row.
+//! owners and a read invoked afterwards and answered by `r` owners with `w + r` above the row; while seats change
+//! hands, for every pair of quorums.
 //! Fallbacks count for nothing here. A delete leaves nothing to show, so what any delete that may have
 //! taken place before the read returned had seen is excused; so is a write whose last copy a disk
 //! took that went back.
@@ -10,7 +11,7 @@
 
 use std::time::Duration;
 
-use ringdove::wire::Source;
+use ringdove::wire::{Level, Source};
 
 use super::lost::took_place;
 use super::{Evidence, Violation};
@@ -33,7 +34,7 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
         let promised = |op: &&Op| op.outcome == Outcome::Ok && !op.excused;
         for write in writes().filter(promised) {
             let finished = write.returned.is_some_and(|at| at <= read.invoked);
-            if !finished || usize::from(write.owners) + usize::from(read.owners) <= evidence.row {
+            if !finished || !overlap(write, read, evidence.row) {
                 continue;
             }
             // A disk that went back may have been in the write's quorum, and is in the read's.
@@ -50,6 +51,18 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
         }
     }
     found
+}
+
+/// Whether a write and a read have an owner in common: together they are more than the row has, or, where rows
+/// change, each is a quorum of the row of its time.
+fn overlap(write: &Op, read: &Op, row: Option<usize>) -> bool {
+    let quorum = |op: &Op| {
+        matches!(op.level, Level::Quorum | Level::All) && op.needed > 0 && op.owners >= op.needed
+    };
+    match row {
+        Some(row) => usize::from(write.owners) + usize::from(read.owners) > row,
+        None => quorum(write) && quorum(read),
+    }
 }
 
 #[cfg(test)]

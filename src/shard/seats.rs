@@ -1,0 +1,314 @@
+//! Seats that change hands: what a newcomer has pulled, whether it counts, and when an old copy may go.
+//!
+//! ```text
+//! ring says        this node                                        it reports
+//! Prepare me       takes writes without a vote, pulls               Copied
+//! Settle me        owns; counts for nothing before it has pulled    Settled
+//!                  from enough owners that refuse the row before
+//! Cover, I own     counts; pulls from who lost the seat, or from     Covered
+//!                  enough of the owners before
+//! former me        lets the owners pull; when all of them have      Dropped
+//!                  durably what is here, drops it
+//! ```
+//!
+//! Whoever knows a newer row refuses writes and reads by an older one: that is the *fence*. So once a newcomer has
+//! pulled, after their fences, from `enough` of the owners before, every quorum of theirs is in its copy, and none can
+//! form any more. (The rules are those of the model of moves; each has a name in `rules`.)
+//!
+//! Invariant: what was pulled from whom is in memory and belongs to one step of one row: a restart, and the next step,
+//! begin anew. What is reported is durable. Not here: who decides on steps (`control`), the pulling itself (`sync`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Shard;
+use super::event::{Effect, Reached, Step};
+use super::reply::Head;
+use super::requests::Request;
+use super::sync::{classes, leading_slot};
+use super::unsynced::Due;
+use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot, View, enough};
+use crate::rules::{Rule, holds};
+use crate::storage::Disk;
+use crate::wire::{Clocks, ClocksWanted, Frame, Level, Message, Reason};
+
+/// How many slots' clocks are asked for at once before a copy is dropped.
+const GOING_PER_ROUND: usize = 64;
+
+/// What the shard knows of seats that it comes into, or has lost.
+#[derive(Debug, Default)]
+pub(super) struct Seats {
+    ring: Option<Arc<Ring>>,
+    coming: BTreeMap<Slot, Coming>,
+    /// Slots whose copy is to go, and the owners that have durably what is here.
+    going: BTreeMap<Slot, BTreeSet<MemberNumber>>,
+    /// What was asked for last, by peer and class, in which turn, and where the next turn begins.
+    asked: BTreeMap<(MemberNumber, u16), (u64, Slot)>,
+    /// Clocks that are told once they are durable.
+    waiting: BTreeMap<u64, (MemberNumber, Head, Clocks)>,
+    next: u64,
+    told: BTreeSet<Reached>,
+}
+
+/// A slot that this node pulls on account of a step.
+#[derive(Debug)]
+struct Coming {
+    /// The step that it belongs to.
+    since: Epoch,
+    /// Who told everything it had after it knew of the step.
+    from: BTreeSet<MemberNumber>,
+    done: bool,
+}
+
+impl<D: Disk> Shard<D> {
+    /// Whether this shard has anything to pull before it is done with a step.
+    pub(super) fn comes(&self) -> bool {
+        self.seats.coming.values().any(|coming| !coming.done)
+    }
+
+    /// Whether this node has a seat, and counts for nothing yet.
+    pub(super) fn unsettled(&self, slot: Slot) -> bool {
+        let done = || self.seats.coming.get(&slot).is_some_and(|coming| coming.done);
+        self.view.as_ref().is_some_and(|view| {
+            let settling = view.ring.partition(slot).settling();
+            settling.is_some_and(|(member, _)| member == view.me)
+        }) && !done()
+            && holds(Rule::SettledCounts)
+    }
+
+    /// Whether a request comes from who thinks that a row is another one than it is here.
+    pub(super) fn is_of_another_row(&self, frame: &Frame) -> bool {
+        let about_votes = match &frame.message {
+            Message::Store(store) => store.reason == Reason::Write,
+            message => matches!(message, Message::Fetch(_)),
+        };
+        about_votes && self.row_since(frame.slot) != frame.epoch && holds(Rule::RowFence)
+    }
+
+    /// When the row of a slot changed last, or took a step.
+    pub(super) fn row_since(&self, slot: Slot) -> Epoch {
+        self.view.as_ref().map_or(Epoch(0), |view| view.ring.partition(slot).since)
+    }
+
+    /// Whether an owner's answer counts for a request that needs so many. A newcomer vouches for quorums: more than it
+    /// has to pull from may have been asked of the owners before it.
+    pub(super) fn vouches(
+        &self,
+        slot: Slot,
+        owner: MemberNumber,
+        level: Level,
+        needed: usize,
+    ) -> bool {
+        let Some(view) = &self.view else { return false };
+        match view.ring.partition(slot).settling() {
+            Some((settling, before)) if settling == owner && level != Level::Quorum => {
+                before.iter().all(|set| needed <= enough(set.len()))
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// A view has come: looks at the rows that changed.
+    pub(super) fn learn_seats(&mut self, view: &View) {
+        if self.seats.ring.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.ring)) {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.seats.coming);
+        let mut going = std::mem::take(&mut self.seats.going);
+        for (index, partition) in view.ring.partitions.iter().enumerate() {
+            let comes = comes_into(partition, view.me);
+            let goes = partition.former.contains(&view.me);
+            if !comes && !goes {
+                continue;
+            }
+            let slots: Vec<Slot> =
+                view.ring.slots_of(index).filter(|slot| self.mine(*slot)).collect();
+            for slot in slots {
+                if comes {
+                    let since = partition.since;
+                    let known = before.remove(&slot).filter(|coming| coming.since == since);
+                    let new = || Coming { since, from: BTreeSet::new(), done: false };
+                    self.seats.coming.insert(slot, known.unwrap_or_else(new));
+                } else {
+                    self.seats.going.insert(slot, going.remove(&slot).unwrap_or_default());
+                }
+            }
+        }
+        self.seats.ring = Some(Arc::clone(&view.ring));
+        self.seats.told.retain(|told| view.ring.partition(told.first).since == told.since);
+        for index in 0..view.ring.partitions.len() {
+            self.report_seat(view, index);
+        }
+    }
+
+    /// All that a peer had of a slot, when it knew of this epoch's ring, is in the own copy.
+    pub(super) fn seat_pulled(&mut self, slot: Slot, from: MemberNumber, epoch: Epoch) {
+        let Some(view) = self.view.clone() else { return };
+        let Some(coming) = self.seats.coming.get_mut(&slot) else { return };
+        let fenced = epoch >= coming.since || !holds(Rule::PullAfterFence);
+        if coming.done || !fenced {
+            return;
+        }
+        coming.from.insert(from);
+        let heard = |set: &[MemberNumber]| set.iter().filter(|o| coming.from.contains(o)).count();
+        let all_of = |set: &[MemberNumber]| {
+            heard(set) >= if holds(Rule::PullEnough) { enough(set.len()) } else { 1 }
+        };
+        let partition = view.ring.partition(slot);
+        let done = match &partition.change {
+            Some(Change::Prepare { .. }) => all_of(&partition.row),
+            // It was an owner itself, and counted.
+            Some(Change::Cover { lost, before }) => {
+                coming.from.contains(lost) || heard(before) + 1 >= enough(before.len())
+            }
+            Some(Change::Settle { before, .. }) => {
+                let sets = if holds(Rule::EverySet) { before.len() } else { 1 };
+                before.iter().take(sets).all(|set| all_of(set))
+            }
+            None => false,
+        };
+        if done {
+            coming.done = true;
+            self.report_seat(&view, view.ring.partition_index(slot));
+        }
+    }
+
+    /// Says how far this node's seat in a partition is, once that is durable. Each shard says it.
+    fn report_seat(&mut self, view: &View, index: usize) {
+        let partition = &view.ring.partitions[index];
+        let mut slots = view.ring.slots_of(index).filter(|slot| self.mine(*slot));
+        let step = if comes_into(partition, view.me) {
+            let done = |slot: Slot| self.seats.coming.get(&slot).is_some_and(|coming| coming.done);
+            let step = match &partition.change {
+                Some(Change::Prepare { .. }) | None => Step::Copied,
+                Some(Change::Settle { .. }) => Step::Settled,
+                Some(Change::Cover { .. }) => Step::Covered,
+            };
+            slots.all(done).then_some(step)
+        } else if partition.former.contains(&view.me) {
+            slots.all(|slot| self.store.clock(slot).is_empty()).then_some(Step::Dropped)
+        } else {
+            None
+        };
+        if let Some(step) = step {
+            let reached = Reached { first: partition.first, since: partition.since, step };
+            if self.seats.told.insert(reached) {
+                self.when_synced(Due::Reached(reached));
+            }
+        }
+    }
+
+    /// It is durable, if the ring still is where it was.
+    pub(super) fn seat_reached(&mut self, reached: Reached) {
+        if self.row_since(reached.first) == reached.since {
+            self.effects.push(Effect::Reached(reached));
+        }
+    }
+
+    // ---- copies that go ---------------------------------------------------------------------------
+
+    /// Asks an owner for its clocks of slots whose copy here is to go.
+    pub(super) fn ask_going(&mut self, view: &View, peer: MemberNumber) {
+        let classes = classes(self.config.shards, view, peer);
+        for class in self.own_classes(classes) {
+            let from = self.seats.asked.get(&(peer, class)).map_or(leading_slot(0), |(_, at)| *at);
+            let wanted = |(slot, by): &(&Slot, &BTreeSet<MemberNumber>)| {
+                slot.shard(classes) == class
+                    && !by.contains(&peer)
+                    && view.ring.row(**slot).contains(&peer)
+                    && view.ring.partition(**slot).settling().is_none()
+                    && !self.store.clock(**slot).is_empty()
+            };
+            let after = self.seats.going.range(from..).chain(self.seats.going.range(..from));
+            let slots: Vec<Slot> =
+                after.filter(wanted).map(|(slot, _)| *slot).take(GOING_PER_ROUND).collect();
+            let Some(last) = slots.last().copied() else { continue };
+            let request = self.requests.draw();
+            let next = Slot::new(last.number() + 1).unwrap_or(leading_slot(0));
+            self.seats.asked.insert((peer, class), (request, next));
+            let wanted = Message::ClocksWanted(ClocksWanted { slots });
+            self.send(peer, Head::slot(leading_slot(class), request), wanted);
+        }
+    }
+
+    /// Tells clocks once they are durable: the asker drops what they cover.
+    pub(super) fn send_clocks_durable(&mut self, to: MemberNumber, head: Head, clocks: Clocks) {
+        if self.unsynced.len() >= self.config.unsynced_max {
+            return;
+        }
+        self.seats.next += 1;
+        self.seats.waiting.insert(self.seats.next, (to, head, clocks));
+        self.when_synced(Due::Clocks(self.seats.next));
+    }
+
+    /// They are durable now, or never will be.
+    pub(super) fn clocks_durable(&mut self, id: u64, durable: bool) {
+        if let Some((to, head, clocks)) = self.seats.waiting.remove(&id)
+            && durable
+        {
+            self.send(to, head, Message::Clocks(clocks));
+        }
+    }
+
+    /// What an owner has, durably, of slots whose copy here is to go. Whether it was asked for on that account.
+    pub(super) fn on_going_clocks(
+        &mut self,
+        from: MemberNumber,
+        head: Head,
+        clocks: &Clocks,
+    ) -> bool {
+        let Some(view) = self.view.clone() else { return false };
+        let asked = self.seats.asked.get(&(from, head.slot.number())).map(|(id, _)| *id);
+        if asked != Some(head.request) {
+            return false;
+        }
+        for (slot, clock) in &clocks.clocks {
+            let covered = self.store.clock(*slot).is_within(clock) || !holds(Rule::DropCovered);
+            if let Some(by) = self.seats.going.get_mut(slot).filter(|_| covered) {
+                by.insert(from);
+                self.drop_if_covered(&view, *slot);
+            }
+        }
+        true
+    }
+
+    /// Drops the copy of a slot when all its owners have what is here, and nothing here works on it.
+    fn drop_if_covered(&mut self, view: &View, slot: Slot) {
+        let partition = view.ring.partition(slot);
+        let by = &self.seats.going[&slot];
+        let all = partition.row.iter().all(|owner| by.contains(owner));
+        if !all || partition.settling().is_some() || self.works_on(slot) {
+            return;
+        }
+        log::debug!("slot {slot}: the copy is dropped, for its owners have all of it");
+        self.forget_slot(slot);
+        self.metrics.slots_dropped += 1;
+        self.report_seat(view, view.ring.partition_index(slot));
+    }
+
+    /// Whether a request that is not over needs the copy of a slot.
+    fn works_on(&mut self, slot: Slot) -> bool {
+        self.requests.any(|request| match request {
+            Request::Put(put) => put.slot() == slot,
+            Request::Get(get) => get.slot() == slot,
+            Request::Exchange(exchange) => exchange.slot == slot,
+            Request::Seek(_)
+            | Request::Forward(_)
+            | Request::Gather(_)
+            | Request::Delivery(_)
+            | Request::Heal(_) => false,
+        })
+    }
+}
+
+/// Whether a member has to pull a partition on account of its step: it copies it, settles in it, or covers for
+/// a seat that is gone.
+fn comes_into(partition: &Partition, member: MemberNumber) -> bool {
+    match &partition.change {
+        Some(Change::Prepare { incoming, .. } | Change::Settle { incoming, .. }) => {
+            *incoming == member
+        }
+        Some(Change::Cover { .. }) => partition.row.contains(&member),
+        None => false,
+    }
+}
