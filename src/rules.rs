@@ -79,18 +79,8 @@ pub enum Rule {
     Retire,
     /// What a copy says whose ring went back is not used before it has the newer one.
     RingWentBack,
-    /// An owner that knows another row than the asker does neither its write nor its read.
-    RowFence,
     /// Who comes into a seat counts, for writes and for reads, only when it has settled.
     SettledCounts,
-    /// A newcomer has settled when it has pulled from enough of the owners before it, not from one.
-    PullEnough,
-    /// What it pulls counts only when the source knew of the new row.
-    PullAfterFence,
-    /// A seat that was given on before it settled needs enough of every set of owners since the last settled row.
-    EverySet,
-    /// An old copy is dropped only when all owners have durably what it holds.
-    DropCovered,
     /// A read with a floor is answered only by who has seen all that the floor covers.
     Floor,
     /// Where fingerprints are equal nothing more is said.
@@ -125,7 +115,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 56] = [
+    pub const ALL: [Rule; 51] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -161,12 +151,7 @@ impl Rule {
         Rule::StartOver,
         Rule::Retire,
         Rule::RingWentBack,
-        Rule::RowFence,
         Rule::SettledCounts,
-        Rule::PullEnough,
-        Rule::PullAfterFence,
-        Rule::EverySet,
-        Rule::DropCovered,
         Rule::Floor,
         Rule::EqualIsQuiet,
         Rule::StripResidual,

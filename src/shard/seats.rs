@@ -76,13 +76,19 @@ impl<D: Disk> Shard<D> {
             && holds(Rule::SettledCounts)
     }
 
+    /// Whether a write that is stored here counts for nothing.
+    pub(super) fn has_no_vote(&self, slot: Slot) -> bool {
+        let owns = self.view.as_ref().is_some_and(|view| view.owns(slot));
+        (!owns && holds(Rule::SettledCounts)) || self.unsettled(slot)
+    }
+
     /// Whether a request comes from who thinks that a row is another one than it is here.
     pub(super) fn is_of_another_row(&self, frame: &Frame) -> bool {
         let about_votes = match &frame.message {
             Message::Store(store) => store.reason == Reason::Write,
             message => matches!(message, Message::Fetch(_)),
         };
-        about_votes && self.row_since(frame.slot) != frame.epoch && holds(Rule::RowFence)
+        about_votes && self.row_since(frame.slot) != frame.epoch
     }
 
     /// When the row of a slot changed last, or took a step.
@@ -145,14 +151,14 @@ impl<D: Disk> Shard<D> {
     pub(super) fn seat_pulled(&mut self, slot: Slot, from: MemberNumber, epoch: Epoch) {
         let Some(view) = self.view.clone() else { return };
         let Some(coming) = self.seats.coming.get_mut(&slot) else { return };
-        let fenced = epoch >= coming.since || !holds(Rule::PullAfterFence);
+        let fenced = epoch >= coming.since;
         if coming.done || !fenced {
             return;
         }
         coming.from.insert(from);
         let heard = |set: &[MemberNumber]| set.iter().filter(|o| coming.from.contains(o)).count();
         let all_of = |set: &[MemberNumber]| {
-            heard(set) >= if holds(Rule::PullEnough) { enough(set.len()) } else { 1 }
+            heard(set) >= enough(set.len())
         };
         let partition = view.ring.partition(slot);
         let done = match &partition.change {
@@ -162,8 +168,7 @@ impl<D: Disk> Shard<D> {
                 coming.from.contains(lost) || heard(before) + 1 >= enough(before.len())
             }
             Some(Change::Settle { before, .. }) => {
-                let sets = if holds(Rule::EverySet) { before.len() } else { 1 };
-                before.iter().take(sets).all(|set| all_of(set))
+                before.iter().all(|set| all_of(set))
             }
             None => false,
         };
@@ -263,7 +268,7 @@ impl<D: Disk> Shard<D> {
             return false;
         }
         for (slot, clock) in &clocks.clocks {
-            let covered = self.store.clock(*slot).is_within(clock) || !holds(Rule::DropCovered);
+            let covered = self.store.clock(*slot).is_within(clock);
             if let Some(by) = self.seats.going.get_mut(slot).filter(|_| covered) {
                 by.insert(from);
                 self.drop_if_covered(&view, *slot);

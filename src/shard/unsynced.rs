@@ -100,8 +100,9 @@ impl<D: Disk> Shard<D> {
     fn durable(&mut self, due: Due) {
         match due {
             Due::Stored(member, head) => self.send(member, head, Message::Stored),
-            // It has the delta, and may not have what the owners before it acknowledged.
-            Due::Voted(member, head) if self.unsettled(head.slot) => {
+            // It has the delta, and may not have what the owners before it acknowledged; or it has no vote at all,
+            // and the coordinator may come to think that it has before it hears this.
+            Due::Voted(member, head) if self.has_no_vote(head.slot) => {
                 self.send(member, head, Message::Declined(Decline::Unsettled));
             }
             Due::Voted(member, head) => self.send(member, head, Message::Stored),

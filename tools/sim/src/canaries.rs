@@ -51,14 +51,7 @@ pub const CLOSING: &[Rule] = &[
 ];
 
 /// Rules of seats that change hands: their histories are of the profile in which they do.
-pub const MOVES: &[Rule] = &[
-    Rule::RowFence,
-    Rule::SettledCounts,
-    Rule::PullEnough,
-    Rule::PullAfterFence,
-    Rule::EverySet,
-    Rule::DropCovered,
-];
+pub const MOVES: &[Rule] = &[Rule::SettledCounts];
 
 /// Rules that random histories hardly ever need: a third of the runs has to do.
 const HARDLY_MET: &[Rule] = &[
