@@ -157,9 +157,7 @@ impl<D: Disk> Shard<D> {
         }
         coming.from.insert(from);
         let heard = |set: &[MemberNumber]| set.iter().filter(|o| coming.from.contains(o)).count();
-        let all_of = |set: &[MemberNumber]| {
-            heard(set) >= enough(set.len())
-        };
+        let all_of = |set: &[MemberNumber]| heard(set) >= enough(set.len());
         let partition = view.ring.partition(slot);
         let done = match &partition.change {
             Some(Change::Prepare { .. }) => all_of(&partition.row),
@@ -167,9 +165,7 @@ impl<D: Disk> Shard<D> {
             Some(Change::Cover { lost, before }) => {
                 coming.from.contains(lost) || heard(before) + 1 >= enough(before.len())
             }
-            Some(Change::Settle { before, .. }) => {
-                before.iter().all(|set| all_of(set))
-            }
+            Some(Change::Settle { before, .. }) => before.iter().all(|set| all_of(set)),
             None => false,
         };
         if done {

@@ -67,6 +67,16 @@ fn histories_with_dead_actors_keep_every_promise() {
 }
 
 #[test]
+fn histories_with_seats_that_change_hands_keep_every_promise() {
+    let counts = clean(0..200, profile(Profile::Ring)).counts;
+    let done = [counts.copied, counts.settled, counts.covered, counts.dropped];
+    assert!(
+        done.iter().all(|count| *count > 0),
+        "vacuous: {done:?} were copied, settled, covered, dropped"
+    );
+}
+
+#[test]
 fn histories_over_ordered_lanes_keep_every_promise() {
     clean(4_000_000..4_000_400, profile(Profile::Lanes));
 }
