@@ -4,6 +4,8 @@
 mod datagrams;
 #[path = "control/founding.rs"]
 mod founding;
+#[path = "control/gossip.rs"]
+mod gossip;
 #[path = "control/joining.rs"]
 mod joining;
 #[path = "control/liveness.rs"]

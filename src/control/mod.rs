@@ -45,6 +45,7 @@ pub use state::{ConfigError, ControlConfig, ControlState, Moved};
 use crate::causality::Secret;
 use crate::ring::{MemberNumber, NodeId, Ring, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
+use crate::wire::gossip::Rank;
 use deciding::Deciding;
 use founding::{Decision, Founding, Myself, Pending};
 use membership::{Membership, Voice};
@@ -181,6 +182,14 @@ impl Control {
         match &self.phase {
             Phase::Member(members) => Some(members.leader()),
             Phase::New | Phase::Booting | Phase::Founding(_) | Phase::Left(_) => None,
+        }
+    }
+
+    /// What is claimed of another member; `None` when nobody has told anything of it, or there is no ring.
+    pub fn rank(&self, member: MemberNumber) -> Option<Rank> {
+        match &self.phase {
+            Phase::Member(members) => members.known.get(&member)?.rank(),
+            Phase::New | Phase::Booting | Phase::Founding(_) => None,
         }
     }
 

@@ -27,7 +27,8 @@ impl Control {
             }
             Phase::Member(members) => {
                 let shares = shares(&members.ring);
-                let line = |member| member_line(members, member, &shares, self.me.now);
+                let leader = members.leader();
+                let line = |member| member_line(members, member, leader, &shares, self.me.now);
                 members.ring.members.iter().map(line).collect()
             }
         }
@@ -340,6 +341,7 @@ fn shares(ring: &Ring) -> BTreeMap<MemberNumber, u32> {
 fn member_line(
     members: &Membership,
     member: &Member,
+    leader: MemberNumber,
     shares: &BTreeMap<MemberNumber, u32>,
     now: Now,
 ) -> MemberLine {
@@ -356,7 +358,7 @@ fn member_line(
         addr: known.map_or(members.voice.addr, |known| known.addr).to_string(),
         zone: member.zone.clone(),
         state: if up { "UN" } else { "DN" }.to_owned(),
-        leader: members.leader() == member.number,
+        leader: leader == member.number,
         me,
         number: member.number.0,
         share_percent: format!("{:.1}", f64::from(share) / total * 100.0),

@@ -11,17 +11,22 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use ringdove::causality::Secret;
 use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Route};
-use ringdove::ring::{ClusterId, Epoch, NodeId, View};
+use ringdove::ring::{
+    ClusterId, Epoch, Member, MemberNumber, NodeId, Partition, Ring, Settings, Slot, View, found,
+};
 use ringdove::wire::control::ControlMessage;
-use ringdove::wire::datagram::MAX_DATAGRAM;
+use ringdove::wire::datagram::{Datagram, MAX_DATAGRAM};
+use ringdove::wire::gossip::Head;
 use ringdove::wire::split_raw;
 
 /// Virtual time between events that are not delayed on purpose.
 pub const STEP: Duration = Duration::from_micros(50);
 
 pub fn addr(node: usize) -> SocketAddr {
-    ([10, 0, 0, node as u8 + 1], 7400).into()
+    let number = node as u16 + 1;
+    ([10, 0, (number >> 8) as u8, number as u8], 7400).into()
 }
 
 pub fn seconds(seconds: f64) -> Duration {
@@ -93,6 +98,18 @@ pub struct Net {
     /// All votes ever on a disk.
     pub votes: BTreeMap<NodeId, u64>,
     pub rings: BTreeMap<(ClusterId, Epoch), u64>,
+    /// The ring that everybody was given, if they did not found one.
+    pub given: Option<Ring>,
+    /// Where nodes listen.
+    pub places: BTreeMap<SocketAddr, usize>,
+    /// Datagrams that never arrive, besides.
+    pub lost: fn(&Datagram) -> bool,
+    /// Who probed whom last, and the longest that it took to do so again.
+    pub probed: BTreeMap<(usize, usize), (Duration, Duration)>,
+    /// What everybody said last of itself.
+    pub heads: BTreeMap<usize, Head>,
+    /// How many bytes were sent, and in how many datagrams.
+    pub sent: (u64, u64),
 }
 
 impl Net {
@@ -109,6 +126,12 @@ impl Net {
             order: 0,
             votes: BTreeMap::new(),
             rings: BTreeMap::new(),
+            given: None,
+            places: BTreeMap::new(),
+            lost: |_| false,
+            probed: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            sent: (0, 0),
         }
     }
 
@@ -156,6 +179,52 @@ impl Net {
         net.add_all(count, &all);
         all.iter().for_each(|node| net.start(*node));
         net
+    }
+
+    /// A net of so many members, all started: of a ring that they did not found, but were given. The first `running` of
+    /// them exist; the others do not.
+    pub fn members(seed: u64, count: usize, running: usize) -> Self {
+        let mut net = Net::new(seed);
+        net.add_all(running, &[]);
+        let member = |place: usize| {
+            let id = net.nodes.get(place).map_or(NodeId(1 << 100 | place as u128), |it| it.disk.id);
+            let (number, name) = (MemberNumber(place as u16 + 1), format!("n{}", place + 1));
+            let (addr, zone, since) = (addr(place), String::new(), Epoch(1));
+            Member { number, id, name, addr, zone, weight: 1, since, leaving: false }
+        };
+        // One partition does: nothing here looks at rows.
+        let row = (1..=count.min(3)).map(|n| MemberNumber(n as u16)).collect();
+        let members: Vec<Member> = (0..count).map(member).collect();
+        let settings = Settings::default();
+        let ring = Ring {
+            partitions: vec![Partition::settled(Slot::all().next().expect("slot 0"), row)],
+            ..found(ClusterId(7), Secret([1; 16]), members[..1].to_vec(), settings)
+        };
+        let ring = Ring { members, ..ring };
+        ring.check().expect("a ring");
+        net.nodes.iter_mut().for_each(|node| node.disk.ring = Some(ring.clone()));
+        net.given = Some(ring);
+        (0..running).for_each(|place| net.start(place));
+        net
+    }
+
+    /// Runs for so long, or until `done`, which is looked at now and then.
+    pub fn run_slices(&mut self, length: f64, done: impl Fn(&Net) -> bool) -> bool {
+        let end = self.now + seconds(length);
+        while !done(self) {
+            if self.now >= end {
+                return false;
+            }
+            self.run(0.05);
+        }
+        true
+    }
+
+    /// Whom a node sees as up, itself included.
+    pub fn seen(&self, place: usize) -> BTreeSet<MemberNumber> {
+        let Some(view) = self.nodes[place].view.as_ref() else { return BTreeSet::new() };
+        let numbers = view.ring.members.iter().map(|member| member.number);
+        numbers.filter(|number| view.is_up(*number)).collect()
     }
 
     pub fn later(&mut self, after: Duration, item: Item) {
@@ -237,7 +306,20 @@ impl Net {
         }
     }
 
+    /// Who listens there.
+    pub fn place_of(&mut self, addr: SocketAddr) -> Option<usize> {
+        let listens = |place: &usize| self.nodes[*place].addr == addr;
+        let known = self.places.get(&addr).copied().filter(listens);
+        let place = known.or_else(|| self.nodes.iter().position(|node| node.addr == addr));
+        self.places.extend(place.map(|place| (addr, place)));
+        place
+    }
+
     pub fn published(&mut self, place: usize, view: View) {
+        if self.given.is_some() {
+            self.nodes[place].view = Some(view);
+            return;
+        }
         let ring = &view.ring;
         ring.check().expect("published rings are rings");
         let hash = *self.rings.entry((ring.cluster, ring.epoch)).or_insert(ring.hash());
@@ -277,7 +359,17 @@ impl Net {
 
     pub fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
         assert!(bytes.len() <= MAX_DATAGRAM, "{} bytes", bytes.len());
-        let target = self.nodes.iter().position(|node| node.addr == to);
+        self.sent = (self.sent.0 + bytes.len() as u64, self.sent.1 + 1);
+        let datagram = Datagram::decode(&bytes).expect("own bytes");
+        self.heads.extend(datagram.head().map(|head| (from, *head)));
+        if (self.lost)(&datagram) {
+            return;
+        }
+        let target = self.place_of(to);
+        if let (Datagram::Probe(_), Some(target)) = (&datagram, target) {
+            let (last, longest) = self.probed.get(&(from, target)).copied().unwrap_or_default();
+            self.probed.insert((from, target), (self.now, longest.max(self.now - last)));
+        }
         let own = target == Some(from);
         if target.is_some_and(|target| self.cut.contains(&(from, target))) {
             return;
@@ -319,9 +411,7 @@ impl Net {
 
     pub fn happen(&mut self, item: Item) {
         let place = match &item {
-            Item::Deliver { to, .. } | Item::Told { to, .. } => {
-                self.nodes.iter().position(|node| node.addr == *to)
-            }
+            Item::Deliver { to, .. } | Item::Told { to, .. } => self.place_of(*to),
             Item::Persisted { node, life, .. }
             | Item::Resolved { node, life, .. }
             | Item::Tick { node, life } => (self.nodes[*node].life == *life).then_some(*node),

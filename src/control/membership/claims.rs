@@ -93,7 +93,7 @@ impl Membership {
                 {
                     (known.doubted, known.unreachable) = (false, false);
                 }
-                self.sign(now, of);
+                self.sign(of);
             }
             Rank::Suspect => {
                 self.detector.suspicions.insert(of, now);

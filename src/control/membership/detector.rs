@@ -48,7 +48,9 @@ const SILENT: u8 = 3;
 /// After how long without a sign this node sends it no more data, whatever its own troubles: about two rounds.
 const DOUBTED: Duration = Duration::from_millis(660);
 /// After how many rounds in which only relays reached it a member is unreachable.
-const MISSES: u8 = 5;
+const MISSES: u8 = 6;
+/// How many of those are tried again each second.
+const RETRIED: usize = 4;
 /// How long a suspicion stands at least and at most, on a network that loses nothing.
 const SUSPECT_MIN: Duration = Duration::from_millis(2500);
 const SUSPECT_MAX: u32 = 6;
@@ -99,7 +101,7 @@ pub(super) struct Inquiry {
     nacks: usize,
     /// Whether it was heard in this round, if not by an answer to this node.
     reached: bool,
-    /// When this node doubts that it is there; never, once it does.
+    /// When this node doubts that it is there; not before the next round, once it does, or heard a sign.
     doubt: Now,
     first: bool,
     silent: u8,
@@ -331,6 +333,7 @@ impl Membership {
         if self.detector.next_call <= now {
             self.detector.next_call = now + CALL;
             self.call_somebody_down(now, effects);
+            self.call_the_unreachable(now, effects);
         }
         if self.detector.untold > 0 && self.detector.next_witness <= now {
             self.detector.next_witness = now + WITNESS;
@@ -342,6 +345,7 @@ impl Membership {
             }
         }
         self.tell_rumours(now, effects);
+        self.compare_again(now, effects);
     }
 
     /// When [`Membership::tick`] has something to do; `None` when alone.
@@ -356,7 +360,12 @@ impl Membership {
         let rumours = (!self.rumours.is_empty()).then_some(self.next_rumours);
         let witness = (detector.untold > 0).then_some(detector.next_witness);
         let next = [detector.next_probe, detector.next_call];
-        let rest = rumours.into_iter().chain(witness).chain(next).chain(self.details_due());
+        let rest = rumours
+            .into_iter()
+            .chain(witness)
+            .chain(next)
+            .chain(self.details_due())
+            .chain(self.sync_due());
         condemned.chain(inquiries).chain(errands).chain(rest).min()
     }
 
@@ -410,6 +419,15 @@ impl Membership {
         }
     }
 
+    /// The way there may be free again long before it is their turn.
+    fn call_the_unreachable(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let cut = self.known.iter().filter(|(_, known)| known.unreachable);
+        let mut cut = Vec::from_iter(cut.map(|(of, _)| *of));
+        shuffle(&mut cut, &mut self.random);
+        cut.truncate(RETRIED);
+        cut.into_iter().for_each(|of| self.call(now, of, effects));
+    }
+
     /// A round, or the wait for an answer in it, is over.
     fn go_on_asking(&mut self, now: Now, of: MemberNumber, effects: &mut Vec<Effect>) {
         let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
@@ -447,9 +465,9 @@ impl Membership {
     }
 
     /// There is a sign of somebody's life that is not an answer to this node.
-    pub(super) fn sign(&mut self, now: Now, of: MemberNumber) {
+    pub(super) fn sign(&mut self, of: MemberNumber) {
         let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
-        (inquiry.reached, inquiry.doubt) = (true, now + DOUBTED);
+        (inquiry.reached, inquiry.doubt) = (true, Duration::MAX);
         if let Some(known) = self.known.get_mut(&of) {
             self.changed |= std::mem::take(&mut known.doubted);
         }
@@ -466,8 +484,16 @@ impl Membership {
     }
 
     fn ask_again(&mut self, now: Now, of: MemberNumber, effects: &mut Vec<Effect>) {
-        let seq = self.probe(now, of, effects);
+        let relays = self.known.len().saturating_sub(1).min(RELAYS);
+        let mut seq = self.probe(now, of, effects);
+        // Where there are few to ask, more is tried from here.
+        for _ in relays..RELAYS {
+            seq = self.probe(now, of, effects);
+        }
         let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
+        if inquiry.doubt == Duration::MAX {
+            inquiry.doubt = now + DOUBTED;
+        }
         (inquiry.began, inquiry.until) = (now, now + DOUBT * inquiry.slowness);
         (inquiry.seq, inquiry.nacks, inquiry.reached, inquiry.first) = (seq, 0, false, false);
         self.ask_relays(of, effects);
@@ -520,7 +546,7 @@ impl Membership {
         }
         known.take_in(beat, now);
         // It speaks, whether or not it hears.
-        self.sign(now, from);
+        self.sign(from);
         self.say_ack(from, at, beat.seq, effects);
         Ok(())
     }
@@ -579,13 +605,13 @@ impl Membership {
     }
 
     /// A relay says whether the target answered.
-    pub(super) fn told_by_relay(&mut self, now: Now, by: MemberNumber, errand: &Errand) {
+    pub(super) fn told_by_relay(&mut self, by: MemberNumber, errand: &Errand) {
         let Some(inquiry) = self.detector.inquiries.get_mut(&errand.target) else { return };
         if !inquiry.relays.contains(&by) {
             return;
         }
         if errand.answered {
-            self.sign(now, errand.target);
+            self.sign(errand.target);
         } else if errand.seq == inquiry.seq {
             inquiry.nacks += 1;
         }

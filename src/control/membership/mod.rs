@@ -20,6 +20,8 @@ mod detector;
 mod known;
 mod rumours;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod view;
 mod voice;
 
@@ -188,7 +190,7 @@ impl Membership {
                 self.merge_all(now, errand.news, Source::Spreads, effects);
             }
             Datagram::Told(errand) => {
-                self.told_by_relay(now, from, &errand);
+                self.told_by_relay(from, &errand);
                 self.merge_all(now, errand.news, Source::Spreads, effects);
             }
             Datagram::Rumours(gossip) => {

@@ -42,6 +42,8 @@ pub(super) struct Sync {
     next: Now,
     /// Who was asked.
     asked: Option<MemberNumber>,
+    /// Whether that brought something, so that the next comparison is worth while.
+    more: bool,
     /// Since when answers are counted, and how many there were.
     counted: (Now, u32),
     /// When this node may next say something new of itself.
@@ -50,7 +52,7 @@ pub(super) struct Sync {
 
 impl Sync {
     pub fn new(now: Now) -> Self {
-        Sync { next: now, asked: None, counted: (now, 0), details: now + DETAILS }
+        Sync { next: now, asked: None, more: false, counted: (now, 0), details: now + DETAILS }
     }
 
     fn may_answer(&mut self, now: Now) -> bool {
@@ -91,10 +93,36 @@ impl Membership {
             return;
         }
         let every = if head.ring == self.ring_hash { EVERY } else { SELDOM };
+        self.ask_root(now, with, every, effects);
+    }
+
+    fn ask_root(
+        &mut self,
+        now: Now,
+        with: MemberNumber,
+        every: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(id) = self.known.get(&with).map(|known| known.id) else { return };
         self.sync.next = now + every.mul_f64(self.random.random_range(0.8..1.2));
-        self.sync.asked = Some(with);
-        let root = Root { head: self.head(head.from), buckets: self.buckets() };
+        (self.sync.asked, self.sync.more) = (Some(with), false);
+        let root = Root { head: self.head(id), buckets: self.buckets() };
         self.say(with, Datagram::Root(root), effects);
+    }
+
+    /// Compares once more with whom the last comparison was worth while.
+    pub(super) fn compare_again(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.sync.more
+            && self.sync.next <= now
+            && let Some(with) = self.sync.asked
+        {
+            self.ask_root(now, with, EVERY, effects);
+        }
+    }
+
+    /// When there is something to do about comparisons.
+    pub(super) fn sync_due(&self) -> Option<Now> {
+        self.sync.more.then_some(self.sync.next)
     }
 
     pub(super) fn root(
@@ -113,7 +141,8 @@ impl Membership {
         if of.is_empty() {
             return;
         }
-        // What does not fit now has as good a chance the next time.
+        // What does not fit now has as good a chance the next time; whole buckets are done with soonest.
+        of.sort_unstable_by_key(|of| (bucket(*of), *of));
         let start = self.random.random_range(0..of.len());
         of.rotate_left(start);
         let mut digests = Vec::from_iter(of.into_iter().filter_map(|of| self.digest(of)));
@@ -191,6 +220,7 @@ impl Membership {
     pub(super) fn facts(&mut self, now: Now, news: Vec<News>, effects: &mut Vec<Effect>) {
         if self.merge_all(now, news, Source::Settled, effects) {
             self.sync.next = self.sync.next.min(now + SOON);
+            self.sync.more = true;
         }
     }
 
@@ -201,9 +231,15 @@ impl Membership {
             return;
         }
         self.next_rumours = now + rumours::EVERY;
-        let there = |known: &super::Known| known.rank().is_none_or(|rank| rank <= Rank::Suspect);
-        let order =
-            Vec::from_iter(self.known.iter().filter(|(_, it)| there(it)).map(|(of, _)| *of));
+        let of_rank = |there: fn(Option<Rank>) -> bool| {
+            let those = self.known.iter().filter(|(_, known)| there(known.rank()));
+            Vec::from_iter(those.map(|(of, _)| *of))
+        };
+        let mut order = of_rank(|rank| matches!(rank, Some(Rank::Alive | Rank::Suspect)));
+        if order.is_empty() {
+            // Nobody was heard yet: whoever it hits.
+            order = of_rank(|rank| rank.is_none());
+        }
         if order.is_empty() {
             return;
         }

@@ -72,19 +72,23 @@ impl Membership {
         }
     }
 
-    /// What a rumour says of a member: the claim, and of a new life where it is.
+    /// What a rumour says of a member: the claim, and where it is if it is there. Who speaks says all of itself.
     fn rumour(&self, of: MemberNumber) -> Option<News> {
         if of == self.me {
-            let claim = self.voice.claim();
-            let new = claim.incarnation == 0;
-            let essentials = new.then(|| self.voice.essentials());
-            let details = new.then(|| self.voice.details());
-            return Some(News { of, claim, accusers: Vec::new(), essentials, details });
+            let (claim, accusers) = (self.voice.claim(), Vec::new());
+            let essentials = Some(self.voice.essentials());
+            return Some(News {
+                of,
+                claim,
+                accusers,
+                essentials,
+                details: Some(self.voice.details()),
+            });
         }
         let known = self.known.get(&of)?;
         let claim = known.claim?;
-        let new = claim.incarnation == 0 && claim.rank == Rank::Alive;
-        let essentials = known.essentials.filter(|it| new && it.stamp.boot == claim.boot);
+        let there = claim.rank == Rank::Alive;
+        let essentials = known.essentials.filter(|it| there && it.stamp.boot == claim.boot);
         Some(News { of, claim, accusers: known.accusers.clone(), essentials, details: None })
     }
 
