@@ -45,7 +45,7 @@ pub use state::{ConfigError, ControlConfig, ControlState, Moved};
 use crate::causality::Secret;
 use crate::ring::{MemberNumber, NodeId, Ring, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
-use crate::wire::gossip::Rank;
+use crate::wire::gossip::Claim;
 use deciding::Deciding;
 use founding::{Decision, Founding, Myself, Pending};
 use membership::{Membership, Voice};
@@ -186,10 +186,10 @@ impl Control {
     }
 
     /// What is claimed of another member; `None` when nobody has told anything of it, or there is no ring.
-    pub fn rank(&self, member: MemberNumber) -> Option<Rank> {
+    pub fn claim(&self, member: MemberNumber) -> Option<Claim> {
         match &self.phase {
-            Phase::Member(members) => members.known.get(&member)?.rank(),
-            Phase::New | Phase::Booting | Phase::Founding(_) => None,
+            Phase::Member(members) => members.known.get(&member)?.claim,
+            Phase::New | Phase::Booting | Phase::Founding(_) | Phase::Left(_) => None,
         }
     }
 

@@ -330,7 +330,8 @@ fn loss_is_no_death() {
         for _ in 0..1500 {
             net.run(0.2);
             for place in 0..count {
-                let down = |of: &usize| net.machine(place).rank(number(*of)) == Some(Rank::Down);
+                let claim = |of: usize| net.machine(place).claim(number(of));
+                let down = |of: &usize| claim(*of).is_some_and(|it| it.rank == Rank::Down);
                 assert_eq!((0..count).find(down), None, "of {loss}");
             }
         }
