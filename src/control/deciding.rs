@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::register::{Output, highest, quorum, successor};
+use super::register::{Output, quorum};
 use super::{Control, Effect, Now, Phase};
-use crate::ring::{Member, MemberNumber, NodeId, Ring};
+use crate::ring::steps::{Limits, Newcomer, Progress, Refused, Report, Wish, advance, wish};
+use crate::ring::{MemberNumber, NodeId, Ring};
 use crate::wire::control::ControlMessage;
 use crate::wire::datagram::{Card, Hello, Stage};
 
@@ -55,6 +56,9 @@ pub(super) struct Deciding {
     /// Attempts since the ring last changed.
     attempts: u32,
     next_pull: Now,
+    next_told: Now,
+    /// What members have reported of rows that change.
+    progress: Progress,
     next_look: Now,
     joiners: BTreeMap<NodeId, Joiner>,
 }
@@ -81,6 +85,13 @@ impl Control {
         match &self.phase {
             Phase::New | Phase::Booting => return,
             Phase::Founding(_) | Phase::Member(_) | Phase::Left(_) => {}
+        }
+        if let ControlMessage::Reports(reports) = &message {
+            let by = self.register.ring().and_then(|ring| ring.member_by_id(from));
+            let by = by.map(|member| member.number);
+            let own: Vec<Report> =
+                reports.iter().filter(|report| Some(report.by) == by).copied().collect();
+            return self.reported(&own);
         }
         let mut out = Vec::new();
         self.register.hear(from, message, &mut out);
@@ -128,6 +139,7 @@ impl Control {
     /// A ring is on the disk, and from now on in force.
     fn learnt(&mut self, ring: &Arc<Ring>, effects: &mut Vec<Effect>) {
         self.deciding.joiners.retain(|id, _| ring.member_by_id(*id).is_none());
+        self.deciding.progress.keep(ring);
         (self.deciding.attempts, self.deciding.next_attempt) = (0, self.me.now);
         self.deciding.next_look = self.me.now;
         match &mut self.phase {
@@ -218,6 +230,7 @@ impl Control {
         self.deciding.next_look = now + LOOK;
         self.deciding.joiners.retain(|_, joiner| now.saturating_sub(joiner.said) <= READY);
         self.compare_rings(effects);
+        self.tell_leader(effects);
         let Phase::Member(members) = &self.phase else { return };
         if members.leader() != members.me {
             self.deciding.oldest_since = None;
@@ -287,11 +300,52 @@ impl Control {
         self.deciding.joiners.values().filter(lately).map(|joiner| &joiner.card)
     }
 
+    /// The next ring as the leader wishes it: who is ready comes in, with rows planned anew; or else rows take the steps
+    /// that members reported to be ready for, and who was to leave and has nothing left goes.
+    fn wish(&self, ring: &Ring) -> Result<Option<Ring>, Refused> {
+        let Phase::Member(members) = &self.phase else { return Ok(None) };
+        let new = self.ready().filter(|card| ring.member_by_id(card.id).is_none());
+        let wishes: Vec<Wish> = new.map(|card| Wish::Admit(newcomer(card))).collect();
+        if !wishes.is_empty() {
+            return wish(ring, &wishes).map(Some);
+        }
+        let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
+        Ok(advance(ring, &self.deciding.progress, up, Limits::default()))
+    }
+
+    /// This node's shards, or another member's, say how far rows are. What a leader is to know is told to whoever
+    /// leads, again and again, until the row has gone on.
+    pub(super) fn reported(&mut self, reports: &[Report]) {
+        let Some(ring) = self.register.ring() else { return };
+        reports.iter().for_each(|report| self.deciding.progress.note(ring, *report));
+        self.deciding.next_look = self.me.now;
+    }
+
+    /// Tells the leader what this node's shards have reported.
+    fn tell_leader(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Member(members) = &self.phase else { return };
+        let leader = members.known.get(&members.leader()).map(|known| known.id);
+        let mine = self.deciding.progress.of(members.me);
+        if let Some(leader) =
+            leader.filter(|_| !mine.is_empty() && self.me.now >= self.deciding.next_told)
+        {
+            self.deciding.next_told = self.me.now + PULL;
+            let told = Output::Tell(leader, ControlMessage::Reports(mine));
+            self.carry_out(vec![told], effects);
+        }
+    }
+
     /// Proposes the next ring, if there is something to change.
     fn drive(&mut self, effects: &mut Vec<Effect>) {
         let Some(ring) = self.register.ring().cloned() else { return };
-        let ready: Vec<&Card> = self.ready().collect();
-        let Some(wish) = wish(&ring, &ready) else { return };
+        let wish = match self.wish(&ring) {
+            Ok(Some(wish)) => wish,
+            Ok(None) => return,
+            Err(why) => {
+                self.deciding.next_attempt = self.me.now + READY;
+                return effects.push(Effect::Log(log::Level::Error, why.to_string()));
+            }
+        };
         let wait = self.random.random_range(RETRY.0..RETRY.1);
         let wait = wait * f64::from(1 << self.deciding.attempts.min(RETRY_DOUBLED));
         self.deciding.attempts += 1;
@@ -306,33 +360,14 @@ impl Control {
     }
 }
 
-/// The next ring as the leader wishes it: who is ready comes in, and who was told to leave and owns nothing any
-/// more goes. `None` when nothing is to be changed.
-fn wish(ring: &Ring, ready: &[&Card]) -> Option<Ring> {
-    let mut next = successor(ring);
-    let owns = |number: MemberNumber| {
-        let mut rows = ring.partitions.iter();
-        rows.any(|partition| partition.concerns(number))
-    };
-    next.members.retain(|member| !member.leaving || owns(member.number));
-    let first = u32::from(highest(ring)) + 1;
-    let new = ready.iter().filter(|card| ring.member_by_id(card.id).is_none());
-    for (number, card) in (first..=u32::from(u16::MAX)).zip(new) {
-        next.members.push(Member {
-            number: MemberNumber(number as u16),
-            id: card.id,
-            name: card.name.clone(),
-            addr: card.addr,
-            zone: card.zone.clone(),
-            weight: 1,
-            since: next.epoch,
-            leaving: false,
-        });
+fn newcomer(card: &Card) -> Newcomer {
+    Newcomer {
+        id: card.id,
+        name: card.name.clone(),
+        addr: card.addr,
+        zone: card.zone.clone(),
+        weight: 1,
     }
-    if highest(&next) < highest(ring) {
-        next.highest = highest(ring);
-    }
-    (next.members != ring.members && !next.members.is_empty()).then_some(next)
 }
 
 /// What is different, in words.

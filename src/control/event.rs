@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ControlState;
+use crate::ring::steps::Report;
 use crate::ring::{MemberNumber, NodeId, View};
 use crate::wire::control::ControlMessage;
 
@@ -30,6 +31,8 @@ pub enum Event {
     Lane(MemberNumber, bool),
     /// Another node's control machine said this on its connection.
     Told(NodeId, Box<ControlMessage>),
+    /// This node's shards are so far with rows that change.
+    Reports(Vec<Report>),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
     LogPosition(Vec<u64>),
 }

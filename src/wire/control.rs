@@ -10,6 +10,7 @@
 //! | [`Pull`](ControlMessage::Pull) | who is behind → who is ahead | `Ring` | the next heartbeat tells the difference again |
 //! | [`Ring`](ControlMessage::Ring) | who is ahead → who is behind | `Have`, synced | the next heartbeat tells the difference again |
 //! | [`Have`](ControlMessage::Have) | who learnt → who told | nothing | heartbeats tell it too |
+//! | [`Reports`](ControlMessage::Reports) | member → leader | nothing | told again until the rows have gone on |
 //!
 //! Each travels in a frame of the kind `Control`, as MessagePack with named fields. The connection's handshake says who
 //! speaks. Invariant: a ring that [`Ring::check`] refuses does not leave the decoder. Not here: what
@@ -22,6 +23,7 @@ use super::codec::unpack;
 use super::frame::{Header, seal};
 use super::{Kind, WireError};
 use crate::pack::pack_into;
+use crate::ring::steps::Report;
 use crate::ring::{ClusterId, Epoch, NodeId, Ring};
 
 /// The name of an attempt to decide: the higher one wins. No two attempts, of whatever node and life,
@@ -120,6 +122,8 @@ pub enum ControlMessage {
     Ring(Box<Ring>),
     /// I have this ring on my synced disk.
     Have(Mark),
+    /// My shards are so far with the rows that change.
+    Reports(Vec<Report>),
 }
 
 impl ControlMessage {
@@ -134,6 +138,7 @@ impl ControlMessage {
             ControlMessage::Pull { .. } => "Pull",
             ControlMessage::Ring(_) => "Ring",
             ControlMessage::Have(_) => "Have",
+            ControlMessage::Reports(_) => "Reports",
         }
     }
 
@@ -148,7 +153,8 @@ impl ControlMessage {
             | ControlMessage::Accepted { .. }
             | ControlMessage::Refused { .. }
             | ControlMessage::Pull { .. }
-            | ControlMessage::Have(_) => None,
+            | ControlMessage::Have(_)
+            | ControlMessage::Reports(_) => None,
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use ringdove::control::Event;
 use ringdove::control::register::{highest, successor};
-use ringdove::ring::{Epoch, Member};
+use ringdove::ring::steps::{Report, Stage};
+use ringdove::ring::{Change, Epoch, Member, MemberNumber, Partition, Ring};
 use ringdove::wire::control::ControlMessage;
 
 use super::net::{Net, Weather, seconds};
@@ -37,7 +38,6 @@ fn a_node_whose_seeds_are_in_a_cluster_joins_it() {
     net.start(late);
     assert!(net.run_until(seconds(10.0), |net| agree(net, &[0, 1, 2, 3], 4)));
     let ring = &net.nodes[late].view.as_ref().expect("a member").ring;
-    assert_eq!(ring.epoch, Epoch(2));
     let new = ring.member_by_id(net.machine(late).id()).expect("it is named");
     assert_eq!((new.number.0, new.since, new.name.as_str()), (4, Epoch(2), "n4"));
     assert!(net.run_until(seconds(10.0), Net::settled));
@@ -140,6 +140,72 @@ fn a_join_survives_the_loss_of_leaders() {
         assert!(net.run_until(seconds(20.0), Net::settled), "seed {seed}");
     }
     assert!(joined_in_storm > 5, "{joined_in_storm} joined in the storm");
+}
+
+/// What the shards of a member would report of rows that change, once they have done their part.
+fn reports(ring: &Ring, me: MemberNumber) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for partition in &ring.partitions {
+        let stage = match &partition.change {
+            Some(Change::Prepare { incoming, .. }) => (*incoming == me).then_some(Stage::Copied),
+            Some(Change::Settle { incoming, .. }) => (*incoming == me).then_some(Stage::Settled),
+            Some(Change::Cover { .. }) => partition.row.contains(&me).then_some(Stage::Covered),
+            None => None,
+        };
+        let dropped = partition.former.contains(&me).then_some(Stage::Dropped);
+        let (first, since) = (partition.first, partition.since);
+        let report = |stage| Report { first, since, by: me, stage };
+        reports.extend(stage.into_iter().chain(dropped).map(report));
+    }
+    reports
+}
+
+/// The leader takes rows from step to step as members report, and whoever leads next goes on where it stopped.
+#[test]
+fn rows_go_to_a_newcomer_as_members_report() {
+    let mut net = Net::cluster(6, 3);
+    assert!(net.run_until(seconds(10.0), Net::settled));
+    let late = net.add(&[0, 1, 2]);
+    net.start(late);
+    assert!(net.run_until(seconds(20.0), |net| agree(net, &[0, 1, 2, 3], 4)));
+    let done = |net: &Net| {
+        let ring = &net.nodes[late].view.as_ref().expect("a member").ring;
+        let rests =
+            |at: &Partition| at.change.is_none() && at.goal.is_none() && at.former.is_empty();
+        ring.partitions.iter().all(rests)
+    };
+    let mut killed = None;
+    for round in 0..400 {
+        if done(&net) {
+            break;
+        }
+        for place in 0..4 {
+            let node = &net.nodes[place];
+            let (Some(view), Some(_)) = (&node.view, &node.machine) else { continue };
+            let reports = reports(&view.ring, view.me);
+            net.step(place, Event::Reports(reports));
+        }
+        net.run(0.5);
+        match (round, killed) {
+            (8, _) => {
+                let leads = leader(&net);
+                net.kill(leads);
+                killed = Some(leads);
+            }
+            (40, Some(leads)) => net.start(leads),
+            _ => {}
+        }
+    }
+    assert!(done(&net), "rows do not come to rest");
+    assert!(net.run_until(seconds(20.0), |net| agree(net, &[0, 1, 2, 3], 4)));
+    let ring = &net.nodes[0].view.as_ref().expect("a member").ring;
+    let number = ring.member_by_id(net.machine(late).id()).expect("a member").number;
+    let held = |at: &usize| ring.partitions[*at].row.contains(&number);
+    let slots: usize =
+        (0..ring.partitions.len()).filter(held).map(|at| ring.slots_of(at).count()).sum();
+    let ideal = 16384 * 3 / 4;
+    assert!(slots.abs_diff(ideal) * 50 < ideal, "{slots} slots of {ideal}");
+    assert!(ring.epoch > Epoch(10), "many steps: {}", ring.epoch);
 }
 
 /// Whoever the ring names no more serves nothing, and stays up until the others can do without it.

@@ -207,6 +207,8 @@ impl Register {
             ControlMessage::Pull { cluster, mine } => self.on_pull(from, cluster, mine, out),
             ControlMessage::Ring(ring) => self.on_ring(from, *ring, out),
             ControlMessage::Have(mark) => self.on_have(from, mark, out),
+            // The leader's, not the register's.
+            ControlMessage::Reports(_) => {}
         }
     }
 

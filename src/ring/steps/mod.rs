@@ -16,6 +16,8 @@ mod wish;
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Epoch, MemberNumber, Partition, Ring, Slot};
 
 pub use advance::{Limits, advance};
@@ -23,7 +25,7 @@ pub use follows::rows_follow;
 pub use wish::{Newcomer, Refused, Wish, wish};
 
 /// What a member has done about its seat in a row, or about the seat of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stage {
     /// It has copied what the owners had: they may give it the seat.
     Copied,
@@ -36,7 +38,7 @@ pub enum Stage {
 }
 
 /// A member's word on a row. It holds while the row stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// The first slot of the partition.
     pub first: Slot,
@@ -59,6 +61,11 @@ impl Progress {
         if partition.first == report.first && partition.since == report.since {
             self.0.insert(report);
         }
+    }
+
+    /// What a member has reported.
+    pub fn of(&self, by: MemberNumber) -> Vec<Report> {
+        self.0.iter().filter(|report| report.by == by).copied().collect()
     }
 
     /// Forgets what does not speak of this ring's rows.

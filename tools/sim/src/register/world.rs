@@ -303,7 +303,8 @@ impl World {
             | ControlMessage::Refused { .. }
             | ControlMessage::Pull { .. }
             | ControlMessage::Ring(_)
-            | ControlMessage::Have(_) => {}
+            | ControlMessage::Have(_)
+            | ControlMessage::Reports(_) => {}
         }
     }
 
