@@ -59,6 +59,8 @@ pub(super) struct Deciding {
     next_told: Now,
     /// What members have reported of rows that change.
     progress: Progress,
+    /// What some of this node's shards have reported, and which.
+    partly: BTreeMap<Report, BTreeSet<u16>>,
     next_look: Now,
     joiners: BTreeMap<NodeId, Joiner>,
 }
@@ -140,6 +142,7 @@ impl Control {
     fn learnt(&mut self, ring: &Arc<Ring>, effects: &mut Vec<Effect>) {
         self.deciding.joiners.retain(|id, _| ring.member_by_id(*id).is_none());
         self.deciding.progress.keep(ring);
+        self.deciding.partly.retain(|report, _| report.speaks_of(ring));
         (self.deciding.attempts, self.deciding.next_attempt) = (0, self.me.now);
         self.deciding.next_look = self.me.now;
         match &mut self.phase {
@@ -313,9 +316,23 @@ impl Control {
         Ok(advance(ring, &self.deciding.progress, up, Limits::default()))
     }
 
-    /// This node's shards, or another member's, say how far rows are. What a leader is to know is told to whoever
-    /// leads, again and again, until the row has gone on.
-    pub(super) fn reported(&mut self, reports: &[Report]) {
+    /// One of this node's shards says how far a row is.
+    pub(super) fn reported_here(&mut self, shard: u16, report: Report) {
+        if !self.register.ring().is_some_and(|ring| report.speaks_of(ring)) {
+            return;
+        }
+        let said = self.deciding.partly.entry(report).or_default();
+        said.insert(shard);
+        if said.len() == usize::from(self.me.config.shards) {
+            self.deciding.partly.remove(&report);
+            self.deciding.next_told = self.me.now;
+            self.reported(&[report]);
+        }
+    }
+
+    /// This node, or another member, says how far rows are. What a leader is to know is told to whoever leads, again
+    /// and again, until the row has gone on.
+    fn reported(&mut self, reports: &[Report]) {
         let Some(ring) = self.register.ring() else { return };
         reports.iter().for_each(|report| self.deciding.progress.note(ring, *report));
         self.deciding.next_look = self.me.now;

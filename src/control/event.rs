@@ -31,8 +31,8 @@ pub enum Event {
     Lane(MemberNumber, bool),
     /// Another node's control machine said this on its connection.
     Told(NodeId, Box<ControlMessage>),
-    /// This node's shards are so far with rows that change.
-    Reports(Vec<Report>),
+    /// This shard is so far with a row that changes. The node is when all its shards are.
+    Reported(u16, Report),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
     LogPosition(Vec<u64>),
 }

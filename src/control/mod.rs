@@ -146,7 +146,7 @@ impl Control {
                     members.lane(member, open);
                 }
             }
-            Event::Reports(reports) => self.reported(&reports),
+            Event::Reported(shard, report) => self.reported_here(shard, report),
             Event::Told(from, message) => self.told(from, *message, effects),
             Event::LogPosition(positions) => {
                 if let Phase::Member(members) = &mut self.phase {

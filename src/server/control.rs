@@ -23,6 +23,7 @@ use super::inbox::Completion;
 use super::lanes::lane_count;
 use super::lines::{Lines, Said};
 use crate::control::{Control, Effect, Event};
+use crate::ring::steps::Report;
 use crate::ring::{MemberNumber, NodeId};
 use crate::rt::{self, TcpStream};
 use crate::shard::event::Origin;
@@ -39,7 +40,7 @@ const DATAGRAM_BYTES: usize = 2048;
 #[derive(Debug, Clone)]
 pub(super) struct ControlBox {
     asks: async_channel::Sender<(Origin, Frame)>,
-    /// Unbounded: lanes are few, and each seed is looked up once at a time.
+    /// Unbounded: lanes are few, each seed is looked up once at a time, and a shard reports each step of a row once.
     news: async_channel::Sender<News>,
 }
 
@@ -57,6 +58,7 @@ enum News {
     LaneLost { member: MemberNumber, number: u16 },
     LineOpened(NodeId, TcpStream),
     Resolved(String, Vec<SocketAddr>),
+    Reported(u16, Report),
     Stop,
 }
 
@@ -90,6 +92,11 @@ impl ControlBox {
     /// Another node's control machine dialled.
     pub(super) fn line_opened(&self, from: NodeId, stream: TcpStream) {
         self.tell(News::LineOpened(from, stream));
+    }
+
+    /// A shard is so far with a row that changes.
+    pub(super) fn reported(&self, shard: u16, report: Report) {
+        self.tell(News::Reported(shard, report));
     }
 
     /// Ends the control thread.
@@ -229,6 +236,7 @@ impl ControlLoop {
             }
             News::LineOpened(from, stream) => self.lines.opened(&self.house, from, stream),
             News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
+            News::Reported(shard, report) => self.step(Event::Reported(shard, report)).await,
             News::Stop => {}
         }
     }

@@ -341,10 +341,7 @@ impl<D: Disk> Driver<D> {
                 Effect::Send(member, frame) => self.send(member, frame),
                 Effect::Reply(origin, frame) => self.reply(origin, frame),
                 Effect::Gathered(origin, gathered) => self.gathered(origin, gathered),
-                Effect::Reached(reached) => {
-                    // Nobody decides on steps of rows in a real node yet.
-                    log::debug!("shard {}: {reached:?}", self.around.number);
-                }
+                Effect::Report(report) => self.around.control.reported(self.around.number, report),
             }
         }
         // `reply` and `send` queue bytes and never step, so nobody else took the buffer meanwhile.

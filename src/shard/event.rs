@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::causality::Actor;
-use crate::ring::{Epoch, MemberNumber, Slot, View};
+use crate::ring::steps::Report;
+use crate::ring::{MemberNumber, View};
 use crate::storage::{Batch, Ticket};
 use crate::wire::Frame;
 
@@ -65,32 +66,8 @@ pub enum Effect {
     Send(MemberNumber, Frame),
     /// What all members hold in this shard's class of slots: the data's part of a `Status`.
     Gathered(Origin, Gathered),
-    /// This shard is done with a step of a row. The node is when all its shards are.
-    Reached(Reached),
-}
-
-/// How far a seat of this node is. It is durable, and holds while the row stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reached {
-    /// The first slot of the partition.
-    pub first: Slot,
-    /// When the row changed last, or took a step.
-    pub since: Epoch,
-    /// What is done.
-    pub step: Step,
-}
-
-/// What a node has done about its seat in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    /// It has copied what the owners had: they may give it the seat.
-    Copied,
-    /// It has pulled from enough of the owners before it: it counts.
-    Settled,
-    /// It has pulled what a seat that is gone may have had alone.
-    Covered,
-    /// It had a seat, and has nothing of the partition any more.
-    Dropped,
+    /// This shard is so far with a seat of this node; the node is when all its shards are. It is durable.
+    Report(Report),
 }
 
 /// Counts over all members, for one shard's class of slots.

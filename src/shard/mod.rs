@@ -73,7 +73,7 @@ use tally::Tally;
 use unsynced::Unsynced;
 
 pub use config::ShardConfig;
-pub use event::{Effect, Event, Gathered, Now, Origin, Reached, Step};
+pub use event::{Effect, Event, Gathered, Now, Origin};
 pub use metrics::Metrics;
 
 /// What a request is told that was handed to another shard than its key's.

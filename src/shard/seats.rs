@@ -22,11 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Shard;
-use super::event::{Effect, Reached, Step};
+use super::event::Effect;
 use super::reply::Head;
 use super::requests::Request;
 use super::sync::{classes, leading_slot};
 use super::unsynced::Due;
+use crate::ring::steps::{Report, Stage};
 use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot, View, enough};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
@@ -47,7 +48,7 @@ pub(super) struct Seats {
     /// Clocks that are told once they are durable.
     waiting: BTreeMap<u64, (MemberNumber, Head, Clocks)>,
     next: u64,
-    told: BTreeSet<Reached>,
+    told: BTreeSet<Report>,
 }
 
 /// A slot that this node pulls on account of a step.
@@ -178,31 +179,32 @@ impl<D: Disk> Shard<D> {
     fn report_seat(&mut self, view: &View, index: usize) {
         let partition = &view.ring.partitions[index];
         let mut slots = view.ring.slots_of(index).filter(|slot| self.mine(*slot));
-        let step = if comes_into(partition, view.me) {
+        let stage = if comes_into(partition, view.me) {
             let done = |slot: Slot| self.seats.coming.get(&slot).is_some_and(|coming| coming.done);
-            let step = match &partition.change {
-                Some(Change::Prepare { .. }) | None => Step::Copied,
-                Some(Change::Settle { .. }) => Step::Settled,
-                Some(Change::Cover { .. }) => Step::Covered,
+            let stage = match &partition.change {
+                Some(Change::Prepare { .. }) | None => Stage::Copied,
+                Some(Change::Settle { .. }) => Stage::Settled,
+                Some(Change::Cover { .. }) => Stage::Covered,
             };
-            slots.all(done).then_some(step)
+            slots.all(done).then_some(stage)
         } else if partition.former.contains(&view.me) {
-            slots.all(|slot| self.store.clock(slot).is_empty()).then_some(Step::Dropped)
+            slots.all(|slot| self.store.clock(slot).is_empty()).then_some(Stage::Dropped)
         } else {
             None
         };
-        if let Some(step) = step {
-            let reached = Reached { first: partition.first, since: partition.since, step };
-            if self.seats.told.insert(reached) {
-                self.when_synced(Due::Reached(reached));
+        if let Some(stage) = stage {
+            let (first, since) = (partition.first, partition.since);
+            let report = Report { first, since, by: view.me, stage };
+            if self.seats.told.insert(report) {
+                self.when_synced(Due::Report(report));
             }
         }
     }
 
     /// It is durable, if the ring still is where it was.
-    pub(super) fn seat_reached(&mut self, reached: Reached) {
-        if self.row_since(reached.first) == reached.since {
-            self.effects.push(Effect::Reached(reached));
+    pub(super) fn seat_reported(&mut self, report: Report) {
+        if self.row_since(report.first) == report.since {
+            self.effects.push(Effect::Report(report));
         }
     }
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use super::event::Reached;
 use super::reply::Head;
 use crate::ring::MemberNumber;
+use crate::ring::steps::Report;
 use crate::rules::{Rule, holds};
 use crate::storage::{Batch, Disk};
 use crate::wire::{Decline, Message};
@@ -27,7 +27,7 @@ pub(super) enum Due {
     /// A peer that is to drop its copy is told the clocks here.
     Clocks(u64),
     /// The node is told how far a seat of its is.
-    Reached(Reached),
+    Report(Report),
 }
 
 /// What waits, by the batch that it waits for.
@@ -92,7 +92,7 @@ impl<D: Disk> Shard<D> {
                 Due::Own(id) => self.put_own_failed(id),
                 Due::Closing(id) => self.report_closing(id, false),
                 Due::Clocks(id) => self.clocks_durable(id, false),
-                Due::Reached(_) => {}
+                Due::Report(_) => {}
             }
         }
     }
@@ -109,7 +109,7 @@ impl<D: Disk> Shard<D> {
             Due::Own(id) => self.put_own_synced(id),
             Due::Closing(id) => self.report_closing(id, true),
             Due::Clocks(id) => self.clocks_durable(id, true),
-            Due::Reached(reached) => self.seat_reached(reached),
+            Due::Report(report) => self.seat_reported(report),
         }
     }
 }

@@ -183,7 +183,9 @@ fn rows_go_to_a_newcomer_as_members_report() {
             let node = &net.nodes[place];
             let (Some(view), Some(_)) = (&node.view, &node.machine) else { continue };
             let reports = reports(&view.ring, view.me);
-            net.step(place, Event::Reports(reports));
+            for (shard, report) in reports.iter().flat_map(|report| [(0, *report), (1, *report)]) {
+                net.step(place, Event::Reported(shard, report));
+            }
         }
         net.run(0.5);
         match (round, killed) {

@@ -50,6 +50,14 @@ pub struct Report {
     pub stage: Stage,
 }
 
+impl Report {
+    /// Whether a ring's row is still the one that this speaks of.
+    pub fn speaks_of(&self, ring: &Ring) -> bool {
+        let partition = ring.partition(self.first);
+        (partition.first, partition.since) == (self.first, self.since)
+    }
+}
+
 /// What members have reported. At most a few reports for each row that changes.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(BTreeSet<Report>);
@@ -57,8 +65,7 @@ pub struct Progress(BTreeSet<Report>);
 impl Progress {
     /// Takes a report in, if it speaks of the ring's row as it is.
     pub fn note(&mut self, ring: &Ring, report: Report) {
-        let partition = ring.partition(report.first);
-        if partition.first == report.first && partition.since == report.since {
+        if report.speaks_of(ring) {
             self.0.insert(report);
         }
     }
@@ -70,10 +77,7 @@ impl Progress {
 
     /// Forgets what does not speak of this ring's rows.
     pub fn keep(&mut self, ring: &Ring) {
-        self.0.retain(|report| {
-            let partition = ring.partition(report.first);
-            partition.first == report.first && partition.since == report.since
-        });
+        self.0.retain(|report| report.speaks_of(ring));
     }
 
     /// Whether a member has reported a stage of a row as it is.

@@ -295,7 +295,7 @@ impl Cluster {
                     self.trace.push(trace::effect(node, &effect));
                     self.replies.push((origin, effect));
                 }
-                Effect::Reached(_) => self.trace.push(trace::effect(node, &effect)),
+                Effect::Report(_) => self.trace.push(trace::effect(node, &effect)),
             }
         }
     }
@@ -410,7 +410,7 @@ impl Cluster {
     pub(in crate::shard) fn reply(&self, request: u64) -> Option<&Frame> {
         self.replies.iter().rev().find_map(|(origin, effect)| match effect {
             Effect::Reply(_, frame) if origin.request == request => Some(frame),
-            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Reached(_) => {
+            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Report(_) => {
                 None
             }
         })

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::causality::{Delta, Dot, DotSet, Value};
 use crate::ring::MemberNumber;
+use crate::ring::steps::Report;
 use crate::shard::Effect;
 use crate::wire::{Frame, GetReply, Message, Outcome, PutReply, Reason, Source};
 
@@ -178,9 +179,9 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
     match effect {
         Effect::Reply(_, frame) => format!("n{node} => client {}", said(&frame.message)),
         Effect::Send(to, frame) => message(node, to.0, frame, false),
-        Effect::Reached(reached) => {
-            let crate::shard::Reached { first, since, step } = reached;
-            format!("n{node} => node {step:?} partition {first} since epoch {since}")
+        Effect::Report(report) => {
+            let Report { first, since, stage, by: _ } = report;
+            format!("n{node} => node {stage:?} partition {first} since epoch {since}")
         }
         Effect::Gathered(_, gathered) => format!(
             "n{node} => node keys={} conflicts={} hints={} missing={}{}",

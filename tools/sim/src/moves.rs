@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringdove::ring::steps::{Report, Stage};
 use ringdove::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot};
-use ringdove::shard::{Reached, Step};
 
 use crate::dice::Dice;
 use crate::happening::Happening;
@@ -32,7 +32,7 @@ const STEPS_MAX: u64 = 3;
 pub(crate) struct Moves {
     dice: Dice,
     /// Which shards of a node said so.
-    reached: BTreeMap<(MemberNumber, Reached), BTreeSet<usize>>,
+    reached: BTreeMap<Report, BTreeSet<usize>>,
 }
 
 impl Moves {
@@ -52,21 +52,22 @@ impl World {
     }
 
     /// A shard is done with a step.
-    pub(crate) fn note_reached(&mut self, node: usize, shard: usize, reached: Reached) {
-        self.trace.line(self.now, || format!("n{}/{shard} {reached:?}", node + 1));
-        self.moves.reached.entry((self.number(node), reached)).or_default().insert(shard);
-        match reached.step {
-            Step::Covered => self.counts.covered += 1,
-            Step::Copied => self.counts.copied += 1,
-            Step::Settled => self.counts.settled += 1,
-            Step::Dropped => self.counts.dropped += 1,
+    pub(crate) fn note_report(&mut self, node: usize, shard: usize, report: Report) {
+        self.trace.line(self.now, || format!("n{}/{shard} {report:?}", node + 1));
+        self.moves.reached.entry(report).or_default().insert(shard);
+        match report.stage {
+            Stage::Covered => self.counts.covered += 1,
+            Stage::Copied => self.counts.copied += 1,
+            Stage::Settled => self.counts.settled += 1,
+            Stage::Dropped => self.counts.dropped += 1,
         }
     }
 
     /// Whether all shards of a member said so of this partition as it is.
-    fn has_reached(&self, member: MemberNumber, partition: &Partition, step: Step) -> bool {
-        let reached = Reached { first: partition.first, since: partition.since, step };
-        let said = self.moves.reached.get(&(member, reached)).map_or(0, BTreeSet::len);
+    fn has_reached(&self, member: MemberNumber, partition: &Partition, stage: Stage) -> bool {
+        let (first, since) = (partition.first, partition.since);
+        let report = Report { first, since, by: member, stage };
+        let said = self.moves.reached.get(&report).map_or(0, BTreeSet::len);
         said == usize::from(self.mix.shards[place(member)])
     }
 
@@ -110,7 +111,7 @@ impl World {
         let mut next = Partition { since: epoch, ..partition.clone() };
         match &partition.change {
             Some(Change::Settle { incoming, .. }) => {
-                if self.has_reached(*incoming, partition, Step::Settled) {
+                if self.has_reached(*incoming, partition, Stage::Settled) {
                     next.change = None;
                     return Some(next);
                 }
@@ -119,7 +120,7 @@ impl World {
             }
             Some(Change::Cover { before, .. }) => {
                 let covers =
-                    |owner: &&MemberNumber| self.has_reached(**owner, partition, Step::Covered);
+                    |owner: &&MemberNumber| self.has_reached(**owner, partition, Stage::Covered);
                 if partition.row.iter().filter(covers).count() > partition.row.len() / 2 {
                     next.change = None;
                     return Some(next);
@@ -128,7 +129,7 @@ impl World {
                 gain.then(|| self.gain_at_once(partition, before.clone(), next))?
             }
             Some(Change::Prepare { incoming, outgoing }) => {
-                let copied = self.has_reached(*incoming, partition, Step::Copied);
+                let copied = self.has_reached(*incoming, partition, Stage::Copied);
                 if copied || !self.healed && self.moves.dice.chance(PREMATURE) {
                     return Some(switch(partition, next, *incoming, *outgoing));
                 }
@@ -141,7 +142,7 @@ impl World {
             }
             None => {
                 let gone =
-                    |member: &MemberNumber| self.has_reached(*member, partition, Step::Dropped);
+                    |member: &MemberNumber| self.has_reached(*member, partition, Stage::Dropped);
                 let left = partition.former.iter().copied().filter(|member| !gone(member));
                 let left: Vec<MemberNumber> = left.collect();
                 if left.len() < partition.former.len() {

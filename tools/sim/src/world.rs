@@ -462,7 +462,7 @@ impl World {
                 Effect::Send(member, frame) => self.send(node, place(member), frame),
                 Effect::Reply(origin, frame) => self.reply(node, origin, frame),
                 Effect::Gathered(..) => {}
-                Effect::Reached(reached) => self.note_reached(node, shard, reached),
+                Effect::Report(report) => self.note_report(node, shard, report),
             }
         }
         self.effects = effects;

@@ -94,7 +94,7 @@ impl Watch {
                 return self.answered(turn, Asker::Client(origin.request), &frame.message);
             }
             Effect::Send(to, frame) => (to.0, frame),
-            Effect::Gathered(..) | Effect::Reached(_) => return Ok(()),
+            Effect::Gathered(..) | Effect::Report(_) => return Ok(()),
         };
         let slot = frame.slot.number();
         match &frame.message {
