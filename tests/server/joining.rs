@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use ringdove::client::{Client, ClientOptions};
 use ringdove::rt;
-use ringdove::wire::{Answer, Level, MemberLine, Question};
+use ringdove::wire::{Answer, Level, MemberLine, Question, RingShown};
 
 use super::{eventually, free_addr, get, put, values};
 
@@ -43,6 +43,14 @@ impl Peer {
                 other => Err(format!("{other:?} is no list of members")),
             }
         })
+    }
+
+    fn ring(&self) -> Result<RingShown, String> {
+        let answer = rt::block_on(self.client().ask(Question::Ring));
+        match answer.map_err(|error| error.to_string())? {
+            Answer::Ring(ring) => Ok(ring),
+            other => Err(format!("{other:?} is no ring")),
+        }
     }
 
     /// Until it sees so many members, all up and with data connections.
@@ -99,7 +107,7 @@ fn a_fourth_process_joins_though_the_leader_is_killed() {
         let counts: Vec<usize> = others.iter().map(|place| peers[*place].members().len()).collect();
         if counts == [4; 3] { Ok(()) } else { Err(format!("{counts:?} members")) }
     });
-    // Reads and writes go on, through the newcomer too, which owns nothing yet.
+    // Reads and writes go on, through the newcomer too, whatever it owns by now.
     put(&peers[3].client(), "while", "2", Level::Quorum);
     peers[leader] = start(leader);
     let lists: Vec<Vec<MemberLine>> = peers.iter().map(|peer| peer.wait_for(4)).collect();
@@ -111,6 +119,15 @@ fn a_fourth_process_joins_though_the_leader_is_killed() {
         assert_eq!(list.iter().map(|line| line.number).max(), Some(4));
     }
     for peer in &peers {
+        eventually("each of four owns three quarters of everything", || {
+            let shares: Vec<String> =
+                peer.members().into_iter().map(|line| line.share_percent).collect();
+            let ring = peer.ring()?;
+            let moving = ring.partitions.iter().filter(|at| !at.change.is_empty()).count();
+            let even = |share: &String| (24.5..25.5).contains(&share.parse().unwrap());
+            let done = shares.iter().all(even) && moving == 0;
+            if done { Ok(()) } else { Err(format!("{shares:?} %, {moving} partitions change")) }
+        });
         for (name, value) in [("before", "1"), ("while", "2")] {
             let got = eventually("a get succeeds", || {
                 get(&peer.client(), name, Level::Quorum).map_err(|error| error.to_string())
