@@ -3,10 +3,12 @@
 //! Invariant: the answer follows from this member's ring and its view of who is up; nothing is changed and nobody is
 //! asked. A wish that cannot be granted is refused in a sentence. Not here: deciding.
 
+use std::collections::BTreeMap;
+
 use super::{Control, Phase};
 use crate::ring::preview::{Link, Share, preview};
 use crate::ring::steps::{Newcomer, Wish, wish};
-use crate::ring::{MemberNumber, NodeId, Ring};
+use crate::ring::{Change, MemberNumber, NodeId, Ring};
 use crate::wire::{PlanShown, PlannedLink, PlannedMember, Proposed};
 
 /// How many changes are planned at once.
@@ -79,6 +81,43 @@ fn find(ring: &Ring, called: &str) -> Result<MemberNumber, String> {
     }
 }
 
+/// What rows are in the middle of, by member, and how much waits: for people.
+pub(super) fn moves(ring: &Ring) -> Vec<String> {
+    let [mut copies, mut settles] = [BTreeMap::new(), BTreeMap::new()];
+    let (mut covers, mut waits, mut kept) = (0_usize, 0_usize, 0_usize);
+    for partition in &ring.partitions {
+        match &partition.change {
+            Some(Change::Prepare { incoming, .. }) => *copies.entry(*incoming).or_insert(0) += 1,
+            Some(Change::Settle { incoming, .. }) => *settles.entry(*incoming).or_insert(0) += 1,
+            Some(Change::Cover { .. }) => covers += 1,
+            None if partition.goal.is_some() => waits += 1,
+            None => kept += usize::from(!partition.former.is_empty()),
+        }
+    }
+    let name = |number| ring.member(number).map_or("?", |member| member.name.as_str());
+    let by_member = |counts: BTreeMap<MemberNumber, usize>, does: &str| {
+        let line = |(number, count)| format!("{} {does} {}", name(number), partitions(count));
+        counts.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let mut moves = by_member(copies, "copies");
+    moves.extend(by_member(settles, "settles in"));
+    let others = [
+        (covers, "the owners cover a seat that is gone"),
+        (
+            waits,
+            if ring.paused { "waiting, for changes are paused" } else { "waiting for their turn" },
+        ),
+        (kept, "who left still keeps a copy"),
+    ];
+    let some = others.into_iter().filter(|(count, _)| *count > 0);
+    moves.extend(some.map(|(count, what)| format!("{}: {what}", partitions(count))));
+    moves
+}
+
+fn partitions(count: usize) -> String {
+    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
+}
+
 fn shown(ring: &Ring, wished: &Ring, lives: impl Fn(MemberNumber) -> bool) -> PlanShown {
     let preview = preview(ring, wished, lives);
     let either = |number| wished.member(number).or_else(|| ring.member(number));
@@ -120,5 +159,39 @@ fn shown(ring: &Ring, wished: &Ring, lives: impl Fn(MemberNumber) -> bool) -> Pl
         rows_at_risk: preview.at_risk as u32,
         zones_shared: preview.zones_shared as u32,
         under_way: under_way as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causality::Secret;
+    use crate::ring::steps::{Limits, Progress, advance};
+    use crate::ring::{ClusterId, Epoch, Member, Settings, found};
+
+    #[test]
+    fn what_moves_is_said_by_member() {
+        let member = |number: u16| Member {
+            number: MemberNumber(number),
+            id: NodeId(u128::from(number)),
+            name: format!("n{number}"),
+            addr: ([127, 0, 0, 1], 7400).into(),
+            zone: String::new(),
+            weight: 1,
+            since: Epoch(1),
+            leaving: false,
+        };
+        let members = (1..=4).map(member).collect();
+        let ring = found(ClusterId(1), Secret([0; 16]), members, Settings::default());
+        assert_eq!(moves(&ring), Vec::<String>::new());
+        let ring = wish(&ring, &[Wish::Leave(MemberNumber(1))]).expect("granted");
+        assert_eq!(moves(&ring), ["48 partitions: waiting for their turn"]);
+        let mut ring = advance(&ring, &Progress::default(), |_| true, Limits { copies: 1 })
+            .expect("everybody begins");
+        let said = moves(&ring);
+        assert_eq!(said[..2], ["n2 copies 1 partition", "n3 copies 1 partition"], "{said:?}");
+        assert_eq!(said.last().map(String::as_str), Some("45 partitions: waiting for their turn"));
+        ring.paused = true;
+        assert!(moves(&ring).join("; ").contains("changes are paused"));
     }
 }

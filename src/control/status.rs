@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 
 use super::deciding::NoLeader;
 use super::membership::{Ignored, Known, Membership, fork_alarm};
+use super::planning::moves;
 use super::{Control, Now, Phase};
-use crate::ring::{Member, MemberNumber, Partition, Ring, SLOTS};
+use crate::ring::{Change, Member, MemberNumber, Partition, Ring, SLOTS};
 use crate::wire::datagram::Card;
 use crate::wire::gossip::Rank;
 use crate::wire::{MemberLine, PartitionShown, RingShown, Status};
@@ -37,7 +38,8 @@ impl Control {
     /// Who owns what. Without partitions while there is no ring.
     pub fn ring_shown(&self) -> RingShown {
         let Phase::Member(members) = &self.phase else {
-            return RingShown { epoch: 0, copies: self.me.config.copies, partitions: Vec::new() };
+            let copies = self.me.config.copies;
+            return RingShown { epoch: 0, copies, partitions: Vec::new(), paused: false };
         };
         let ring = &members.ring;
         let name = |owner: &MemberNumber| name_of(members, *owner);
@@ -45,11 +47,20 @@ impl Control {
             first: partition.first.number(),
             slots: ring.slots_of(index).count() as u16,
             owners: partition.row.iter().map(name).collect(),
+            change: partition
+                .change
+                .as_ref()
+                .map(|change| changing(change, name))
+                .unwrap_or_default(),
+            goal: partition.goal.iter().flatten().map(name).collect(),
+            former: partition.former.iter().map(name).collect(),
+            since: partition.since.0,
         };
         RingShown {
             epoch: ring.epoch.0,
             copies: ring.settings.copies,
             partitions: ring.partitions.iter().enumerate().map(partition).collect(),
+            paused: ring.paused,
         }
     }
 
@@ -76,7 +87,7 @@ impl Control {
             partitions_degraded: tally.degraded,
             partitions_unavailable: tally.unavailable,
             survives: tally.slack,
-            moves: Vec::new(),
+            moves: moves(ring),
             hints_pending: 0,
             conflicts: 0,
             keys: 0,
@@ -321,6 +332,27 @@ fn namesakes(members: &Membership) -> Vec<String> {
         .collect()
 }
 
+/// The step that a row is in.
+fn changing(change: &Change, name: impl Fn(&MemberNumber) -> String) -> String {
+    match change {
+        Change::Prepare { incoming, outgoing: Some(outgoing) } => {
+            format!("{} copies it, to take the seat of {}", name(incoming), name(outgoing))
+        }
+        Change::Prepare { incoming, outgoing: None } => {
+            format!("{} copies it, for a seat more", name(incoming))
+        }
+        Change::Settle { incoming, .. } => {
+            format!(
+                "{} settles: it has the seat, and pulls what the owners before it have",
+                name(incoming)
+            )
+        }
+        Change::Cover { .. } => {
+            "the owners cover what a seat that is gone may have had alone".to_owned()
+        }
+    }
+}
+
 fn name_of(members: &Membership, number: MemberNumber) -> String {
     if number == members.me {
         return members.voice.name.clone();
@@ -357,7 +389,7 @@ fn member_line(
         id: member.id.to_string(),
         addr: known.map_or(members.voice.addr, |known| known.addr).to_string(),
         zone: member.zone.clone(),
-        state: if up { "UN" } else { "DN" }.to_owned(),
+        state: state(members, member, up).to_owned(),
         leader: leader == member.number,
         me,
         number: member.number.0,
@@ -366,6 +398,22 @@ fn member_line(
             .and_then(|known| known.heard)
             .map(|heard| now.saturating_sub(heard).as_millis() as u64),
         note,
+    }
+}
+
+/// How a member is, in two letters: whether it answers, and what becomes of it.
+fn state(members: &Membership, member: &Member, up: bool) -> &'static str {
+    let number = member.number;
+    let mut partitions = members.ring.partitions.iter();
+    let comes = |at: &Partition| {
+        !at.row.contains(&number) && at.goal.iter().flatten().any(|n| *n == number)
+    };
+    match up {
+        true if member.leaving => "UL",
+        false if member.leaving => "DL",
+        true if partitions.any(comes) => "UJ",
+        true => "UN",
+        false => "DN",
     }
 }
 

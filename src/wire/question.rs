@@ -210,7 +210,8 @@ pub struct MemberLine {
     pub addr: String,
     /// Where it stands.
     pub zone: String,
-    /// `UN` up, `DN` down, `UJ` joining, `UL` leaving. Up means that data can be sent there, too.
+    /// `U` up or `D` down, then `N` normal, `J` joining (not all that it is to own is its own yet), or `L` leaving. Up means
+    /// that data can be sent there, too.
     pub state: String,
     /// Whether it drives ring changes now.
     pub leader: bool,
@@ -236,6 +237,9 @@ pub struct RingShown {
     pub copies: u8,
     /// First slot, number of slots, and names of the owners, by ascending slot.
     pub partitions: Vec<PartitionShown>,
+    /// Whether an operator has stopped changes of owners between two steps.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// One partition of the ring.
@@ -247,6 +251,18 @@ pub struct PartitionShown {
     pub slots: u16,
     /// The names of its owners.
     pub owners: Vec<String>,
+    /// What becomes of it now, in words: who copies it, who settles in it, what is covered. Empty when nothing does.
+    #[serde(default)]
+    pub change: String,
+    /// The names of the owners that it is to have in the end; empty when it has them.
+    #[serde(default)]
+    pub goal: Vec<String>,
+    /// The names of those who had a seat and still keep a copy.
+    #[serde(default)]
+    pub former: Vec<String>,
+    /// The epoch in which it changed last, or took a step; 0 when not since the founding.
+    #[serde(default)]
+    pub since: u32,
 }
 
 /// Bytes as MessagePack's byte string and not as a list of numbers.

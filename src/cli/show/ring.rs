@@ -6,7 +6,7 @@ use crate::cli::columns::{columns, plain_columns};
 use crate::cli::paint::Paint;
 use crate::cli::words::{count, grouped};
 use crate::ring::SLOTS;
-use crate::wire::RingShown;
+use crate::wire::{PartitionShown, RingShown};
 
 /// How many columns the slots are drawn in.
 const WIDTH: usize = 64;
@@ -44,6 +44,7 @@ pub(crate) fn ring_text(ring: &RingShown, paint: Paint) -> String {
         _ => cell.to_owned(),
     });
     let mut text = summary(ring, members);
+    text.push_str(&under_way(ring));
     text.push('\n');
     text.push_str(&table);
     if chosen.len() < members {
@@ -66,6 +67,20 @@ fn summary(ring: &RingShown, members: usize) -> String {
         count(ring.partitions.len() as u64, "partition", "partitions"),
         count((usize::from(ring.copies)).min(members) as u64, "copy", "copies"),
     )
+}
+
+/// How many partitions change owners, in a line of its own.
+fn under_way(ring: &RingShown) -> String {
+    let changing = ring.partitions.iter().filter(|at| !at.change.is_empty()).count();
+    let waiting = ring.partitions.iter().filter(|at| at.change.is_empty() && !at.goal.is_empty());
+    let waiting = waiting.count();
+    if (changing, waiting) == (0, 0) {
+        return String::new();
+    }
+    let paused = if ring.paused { "; changes are paused" } else { "" };
+    let changing = count(changing as u64, "partition is", "partitions are");
+    let waiting = count(waiting as u64, "waits", "wait");
+    format!("{changing} changing owners, {waiting} for a turn{paused}; `ring --all` shows which\n")
 }
 
 fn holdings(ring: &RingShown) -> Vec<Holding<'_>> {
@@ -124,15 +139,26 @@ fn row(holding: &Holding<'_>, fair: f64) -> Vec<String> {
     ]
 }
 
+/// What becomes of a partition.
+fn becomes(partition: &PartitionShown) -> String {
+    let list = |names: &[String]| names.join(" ");
+    let goal = (!partition.goal.is_empty()).then(|| format!("to be {}", list(&partition.goal)));
+    let former = (!partition.former.is_empty())
+        .then(|| format!("{} still with a copy", list(&partition.former)));
+    let change = (!partition.change.is_empty()).then(|| partition.change.clone());
+    [change, goal, former].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 /// Every partition with its owners.
 pub(crate) fn ring_rows(ring: &RingShown) -> String {
-    let mut rows = vec![["SLOTS", "COUNT", "OWNERS"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["SLOTS", "COUNT", "OWNERS", ""].map(str::to_owned).to_vec()];
     for partition in &ring.partitions {
         let last = u32::from(partition.first) + u32::from(partition.slots) - 1;
         rows.push(vec![
             format!("{}-{last}", partition.first),
             partition.slots.to_string(),
             partition.owners.join(" "),
+            becomes(partition),
         ]);
     }
     plain_columns(&rows, &[1])

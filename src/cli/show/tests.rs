@@ -428,8 +428,12 @@ fn ring(members: usize) -> RingShown {
         first: first(index) as u16,
         slots: (first(index + 1) - first(index)) as u16,
         owners: (0..3.min(members)).map(|seat| name((index + seat) % members)).collect(),
+        change: String::new(),
+        goal: Vec::new(),
+        former: Vec::new(),
+        since: 0,
     });
-    RingShown { epoch: 1, copies: 3, partitions: partitions.collect() }
+    RingShown { epoch: 1, copies: 3, partitions: partitions.collect(), paused: false }
 }
 
 #[test]

@@ -410,9 +410,7 @@ impl Cluster {
     pub(in crate::shard) fn reply(&self, request: u64) -> Option<&Frame> {
         self.replies.iter().rev().find_map(|(origin, effect)| match effect {
             Effect::Reply(_, frame) if origin.request == request => Some(frame),
-            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Report(_) => {
-                None
-            }
+            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Report(_) => None,
         })
     }
 
