@@ -1,5 +1,7 @@
 //! The control machine: founding, heartbeats, and their datagrams.
 
+#[path = "control/changes.rs"]
+mod changes;
 #[path = "control/datagrams.rs"]
 mod datagrams;
 #[path = "control/founding.rs"]

@@ -1,8 +1,8 @@
-//! `status`, `members` and `ring`.
+//! `status`, `members`, `ring` and `doctor`.
 
 use std::time::{Duration, Instant};
 
-use super::args::{Common, Format, RingArgs, StatusArgs};
+use super::args::{Common, DoctorArgs, Format, RingArgs, StatusArgs};
 use super::exit::Exit;
 use super::link::{connect, wrong_answer};
 use super::screen::Screen;
@@ -90,4 +90,22 @@ pub(crate) async fn ring(
         Format::Json => show::json_line(&ring),
     });
     Ok(Exit::Ok)
+}
+
+/// What is stuck, and why.
+pub(crate) async fn doctor(
+    common: &Common,
+    args: &DoctorArgs,
+    screen: &mut Screen,
+) -> Result<Exit, Trouble> {
+    let client = connect(common).await?;
+    let Answer::Doctor(findings) = client.ask(Question::Doctor).await? else {
+        return Err(wrong_answer());
+    };
+    screen.print(match screen.format {
+        Format::Table => show::doctor_text(&findings, screen.width, screen.paint),
+        Format::Json => show::json_line(&findings),
+    });
+    let bad = findings.iter().any(|finding| finding.grade == "bad");
+    Ok(if args.check && bad { Exit::Degraded } else { Exit::Ok })
 }

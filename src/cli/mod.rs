@@ -7,6 +7,7 @@
 //! and ends with one of the exit codes in [`Exit`]. Every error says what happened, what state is
 //! left and what to do. Not here: anything that a program could not do through [`crate::client`].
 
+mod apply;
 mod args;
 mod bench;
 mod cluster;
@@ -78,7 +79,13 @@ async fn ask(common: &Common, command: &Command, screen: &mut Screen) -> Result<
         Command::Status(args) => cluster::status(common, args, screen).await,
         Command::Members(_) => cluster::members(common, screen).await,
         Command::Ring(args) => cluster::ring(common, args, screen).await,
+        Command::Doctor(args) => cluster::doctor(common, args, screen).await,
         Command::Plan(args) => plan::plan(common, args, screen).await,
+        Command::Apply(args) => apply::apply(common, args, screen).await,
+        Command::Pause(_) => apply::pause(common, screen).await,
+        Command::Resume(args) => apply::resume(common, args, screen).await,
+        Command::Abort(_) => apply::abort(common, screen).await,
+        Command::ForceEpoch(args) => apply::force(common, args, screen).await,
         Command::Bench(args) => bench::bench(common, args, screen).await,
         Command::Inspect(args) => inspect::inspect(args, screen),
         Command::Demo(_) | Command::Start(_) => Err(Trouble::usage(

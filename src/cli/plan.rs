@@ -21,7 +21,13 @@ pub(crate) async fn plan(
     };
     let volume = show::Volume { bytes: args.data, per_second: args.rate };
     screen.print(match screen.format {
-        Format::Table => show::plan_text(&plan, volume, screen.width, screen.paint),
+        Format::Table => show::plan_text(
+            &plan,
+            volume,
+            &does(&plan.basis, &args.change),
+            screen.width,
+            screen.paint,
+        ),
         Format::Json => show::json_line(&plan),
     });
     Ok(Exit::Ok)
@@ -33,11 +39,17 @@ fn proposed(change: &PlanChange) -> Vec<Proposed> {
             let join = || Proposed::Join { zone: zone.clone(), weight: *weight };
             std::iter::repeat_with(join).take(usize::from(*nodes)).collect()
         }
-        PlanChange::Leave { members } => {
-            members.iter().map(|member| Proposed::Leave { member: member.clone() }).collect()
-        }
+        PlanChange::Leave { members } => members
+            .iter()
+            .map(|member| Proposed::Leave { member: member.clone(), lost: false })
+            .collect(),
         PlanChange::Replace { member, zone } => {
-            vec![Proposed::Replace { member: member.clone(), zone: zone.clone() }]
+            vec![Proposed::Replace {
+                member: member.clone(),
+                zone: zone.clone(),
+                with: None,
+                lost: false,
+            }]
         }
         PlanChange::Weight { member, weight } => {
             vec![Proposed::Weight { member: member.clone(), weight: *weight }]
@@ -45,5 +57,25 @@ fn proposed(change: &PlanChange) -> Vec<Proposed> {
         PlanChange::Zone { member, zone } => {
             vec![Proposed::Zone { member: member.clone(), zone: zone.clone() }]
         }
+        PlanChange::Rebalance => vec![Proposed::Rebalance],
+    }
+}
+
+/// What has to be typed, or done, for a plan to come true.
+fn does(basis: &str, change: &PlanChange) -> String {
+    let apply = |change: String| format!("To do it: ringdove apply --plan {basis} {change}");
+    match change {
+        PlanChange::Join { .. } => {
+            "To do it, start the nodes with the address of a member as their seed: they join by themselves."
+                .to_owned()
+        }
+        PlanChange::Leave { members } => apply(format!("leave {}", members.join(" "))),
+        PlanChange::Replace { member, .. } => format!(
+            "To do it, start the new node with the address of a member as its seed, then: ringdove apply replace \
+             {member} NEW"
+        ),
+        PlanChange::Weight { member, weight } => apply(format!("weight {member} {weight}")),
+        PlanChange::Zone { member, zone } => apply(format!("zone {member} {zone}")),
+        PlanChange::Rebalance => apply("rebalance".to_owned()),
     }
 }

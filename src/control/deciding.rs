@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::doctor::Steps;
 use super::register::{Output, quorum};
 use super::{Control, Effect, Now, Phase};
 use crate::ring::steps::{Limits, Newcomer, Progress, Refused, Report, Wish, advance, wish};
@@ -59,10 +60,27 @@ pub(super) struct Deciding {
     next_told: Now,
     /// What members have reported of rows that change.
     progress: Progress,
+    /// Since when rows are as they are.
+    pub(super) steps: Steps,
     /// What some of this node's shards have reported, and which.
     partly: BTreeMap<Report, BTreeSet<u16>>,
     next_look: Now,
     joiners: BTreeMap<NodeId, Joiner>,
+}
+
+impl NoLeader {
+    /// The same as the end of a sentence.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            NoLeader::Forked => {
+                "two rings of one epoch were seen, which an operator has to look into"
+            }
+            NoLeader::Waiting => {
+                "the oldest member that answers waits whether an older one comes back"
+            }
+            NoLeader::NoQuorum => "too few members answer to decide anything",
+        }
+    }
 }
 
 /// Why nobody may drive ring changes, as this node sees it.
@@ -88,16 +106,33 @@ impl Control {
             Phase::New | Phase::Booting => return,
             Phase::Founding(_) | Phase::Member(_) | Phase::Left(_) => {}
         }
-        if let ControlMessage::Reports(reports) = &message {
-            let by = self.register.ring().and_then(|ring| ring.member_by_id(from));
-            let by = by.map(|member| member.number);
-            let own: Vec<Report> =
-                reports.iter().filter(|report| Some(report.by) == by).copied().collect();
-            return self.reported(&own);
+        match message {
+            ControlMessage::Reports(reports) => {
+                let by = self.register.ring().and_then(|ring| ring.member_by_id(from));
+                let by = by.map(|member| member.number);
+                let own: Vec<Report> =
+                    reports.into_iter().filter(|report| Some(report.by) == by).collect();
+                self.reported(&own);
+            }
+            ControlMessage::Change(wanted) => {
+                if self.register.ring().is_some_and(|ring| ring.member_by_id(from).is_some()) {
+                    self.hear_wanted(from, wanted, effects);
+                }
+            }
+            ControlMessage::Changed(number, outcome) => self.hear_outcome(number, outcome, effects),
+            ControlMessage::Prepare { .. }
+            | ControlMessage::Promise { .. }
+            | ControlMessage::Accept { .. }
+            | ControlMessage::Accepted { .. }
+            | ControlMessage::Refused { .. }
+            | ControlMessage::Pull { .. }
+            | ControlMessage::Ring(_)
+            | ControlMessage::Have(_) => {
+                let mut out = Vec::new();
+                self.register.hear(from, message, &mut out);
+                self.carry_out(out, effects);
+            }
         }
-        let mut out = Vec::new();
-        self.register.hear(from, message, &mut out);
-        self.carry_out(out, effects);
     }
 
     /// Does what the register wants, and has its new state written down.
@@ -142,6 +177,7 @@ impl Control {
     fn learnt(&mut self, ring: &Arc<Ring>, effects: &mut Vec<Effect>) {
         self.deciding.joiners.retain(|id, _| ring.member_by_id(*id).is_none());
         self.deciding.progress.keep(ring);
+        self.deciding.steps.learnt(ring, self.me.now);
         self.deciding.partly.retain(|report, _| report.speaks_of(ring));
         (self.deciding.attempts, self.deciding.next_attempt) = (0, self.me.now);
         self.deciding.next_look = self.me.now;
@@ -159,6 +195,7 @@ impl Control {
                 }
             }
         }
+        self.wanted_decided(ring, effects);
     }
 
     /// The ring does not name this node any more.
@@ -234,6 +271,7 @@ impl Control {
         self.deciding.joiners.retain(|_, joiner| now.saturating_sub(joiner.said) <= READY);
         self.compare_rings(effects);
         self.tell_leader(effects);
+        self.see_to_asked(effects);
         let Phase::Member(members) = &self.phase else { return };
         if members.leader() != members.me {
             self.deciding.oldest_since = None;
@@ -338,6 +376,11 @@ impl Control {
         self.deciding.next_look = self.me.now;
     }
 
+    /// Has this node look at once whether there is something to do about the ring.
+    pub(super) fn look_now(&mut self) {
+        self.deciding.next_look = self.me.now;
+    }
+
     /// Tells the leader what this node's shards have reported.
     fn tell_leader(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Member(members) = &self.phase else { return };
@@ -355,7 +398,8 @@ impl Control {
     /// Proposes the next ring, if there is something to change.
     fn drive(&mut self, effects: &mut Vec<Effect>) {
         let Some(ring) = self.register.ring().cloned() else { return };
-        let wish = match self.wish(&ring) {
+        let wanted = self.wanted_ring(&ring, effects);
+        let wish = match wanted.map_or_else(|| self.wish(&ring), |wanted| Ok(Some(wanted))) {
             Ok(Some(wish)) => wish,
             Ok(None) => return,
             Err(why) => {

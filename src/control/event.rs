@@ -10,6 +10,7 @@ use super::ControlState;
 use crate::ring::steps::Report;
 use crate::ring::{MemberNumber, NodeId, View};
 use crate::wire::control::ControlMessage;
+use crate::wire::{Changed, Proposed};
 
 /// The time, as the edge tells it: since some fixed moment of this process's life.
 pub type Now = Duration;
@@ -33,6 +34,8 @@ pub enum Event {
     Told(NodeId, Box<ControlMessage>),
     /// This shard is so far with a row that changes. The node is when all its shards are.
     Reported(u16, Report),
+    /// Somebody asks this node for something that takes a while, and waits under this number for [`Effect::Answer`].
+    Asked(u64, Ask),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
     LogPosition(Vec<u64>),
 }
@@ -60,8 +63,27 @@ pub enum Effect {
     Publish(View),
     /// Keep data lanes to exactly these members at these addresses; dial for ever.
     Dial(Vec<Route>),
+    /// Answer who waits under this number: what came of it, or why nothing did or may have.
+    Answer(u64, Result<Changed, String>),
     /// Tell people.
     Log(log::Level, String),
+}
+
+/// What people ask for that a quorum decides, or nobody but them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// All these changes at once, if `basis` is empty or what they were planned from still holds.
+    Change {
+        /// See [`PlanShown::basis`](crate::wire::PlanShown::basis).
+        basis: String,
+        /// What is to change.
+        changes: Vec<Proposed>,
+    },
+    /// The next ring is that of these members alone.
+    Force {
+        /// Their names or ids.
+        left: Vec<String>,
+    },
 }
 
 /// Where a member's data lanes lead.

@@ -16,7 +16,9 @@
 //! never makes itself a cluster because time has passed. Not here: sockets, DNS, files (`server`),
 //! and the data plane (`shard`), which is told through a [`View`].
 
+mod asking;
 mod deciding;
+mod doctor;
 mod event;
 mod founding;
 mod membership;
@@ -37,7 +39,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
-pub use event::{Effect, Event, Now, Route};
+pub use event::{Ask, Effect, Event, Now, Route};
 pub use membership::Ignored;
 pub use proposal::Proposal;
 pub use state::{ConfigError, ControlConfig, ControlState, Moved};
@@ -46,6 +48,7 @@ use crate::causality::Secret;
 use crate::ring::{MemberNumber, NodeId, Ring, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
 use crate::wire::gossip::Claim;
+use asking::Asking;
 use deciding::Deciding;
 use founding::{Decision, Founding, Myself, Pending};
 use membership::{Membership, Voice};
@@ -96,6 +99,7 @@ pub struct Control {
     founded: (u64, u64),
     register: Register,
     deciding: Deciding,
+    asking: Asking,
 }
 
 impl Control {
@@ -129,6 +133,7 @@ impl Control {
             founded,
             register,
             deciding: Deciding::default(),
+            asking: Asking::default(),
         })
     }
 
@@ -147,6 +152,7 @@ impl Control {
                 }
             }
             Event::Reported(shard, report) => self.reported_here(shard, report),
+            Event::Asked(waits, ask) => self.asked(waits, ask, effects),
             Event::Told(from, message) => self.told(from, *message, effects),
             Event::LogPosition(positions) => {
                 if let Phase::Member(members) = &mut self.phase {
@@ -306,6 +312,7 @@ impl Control {
         };
         self.next_call = self.me.now + CALL;
         let (moved, seed) = (&self.me.state.moved, self.random.random());
+        self.deciding.steps.learnt(&ring, self.me.now);
         let members = Membership::new(ring, moved, voice, seed, self.me.now, effects);
         self.phase = Phase::Member(Box::new(members));
     }
@@ -367,7 +374,10 @@ impl Control {
                 self.go_on_member(effects);
                 self.decide(effects);
             }
-            Phase::Left(_) => self.go_on_left(effects),
+            Phase::Left(_) => {
+                self.see_to_asked(effects);
+                self.go_on_left(effects);
+            }
         }
     }
 

@@ -4,11 +4,16 @@
 //! asked. A wish that cannot be granted is refused in a sentence. Not here: deciding.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
 
 use super::{Control, Phase};
+use crate::pack::pack;
+use crate::ring::planner::heading_for;
 use crate::ring::preview::{Link, Share, preview};
 use crate::ring::steps::{Newcomer, Wish, wish};
-use crate::ring::{Change, MemberNumber, NodeId, Ring};
+use crate::ring::{Change, MemberNumber, NodeId, Partition, Ring};
 use crate::wire::{PlanShown, PlannedLink, PlannedMember, Proposed};
 
 /// How many changes are planned at once.
@@ -21,20 +26,26 @@ impl Control {
             return Err("there is no ring yet: nothing can be planned".to_owned());
         };
         let ring = &*members.ring;
-        if proposed.len() > MOST {
-            return Err(format!("at most {MOST} changes are planned at once: name fewer"));
-        }
-        if proposed.is_empty() {
-            return Err("nothing is to be changed: name a change".to_owned());
-        }
-        let wished = wish(ring, &wishes(ring, proposed)?).map_err(|refused| refused.to_string())?;
+        let wished =
+            wish(ring, &wishes(ring, proposed, false)?).map_err(|refused| refused.to_string())?;
         let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
         Ok(shown(ring, &wished, up))
     }
 }
 
-/// The wishes that are proposed. Who would join is nobody yet, and is called `new-1` and so on.
-fn wishes(ring: &Ring, proposed: &[Proposed]) -> Result<Vec<Wish>, String> {
+/// The wishes that are proposed. In a plan who would join is nobody yet, and is called `new-1` and so on; `decided` says
+/// that this is no plan.
+pub(super) fn wishes(
+    ring: &Ring,
+    proposed: &[Proposed],
+    decided: bool,
+) -> Result<Vec<Wish>, String> {
+    if proposed.len() > MOST {
+        return Err(format!("at most {MOST} changes are made at once: name fewer"));
+    }
+    if proposed.is_empty() {
+        return Err("nothing is to be changed: name a change".to_owned());
+    }
     let mut wishes = Vec::new();
     let mut joined: u16 = 0;
     let given = ring.members.iter().map(|member| member.number.0).max().unwrap_or(0);
@@ -47,13 +58,37 @@ fn wishes(ring: &Ring, proposed: &[Proposed]) -> Result<Vec<Wish>, String> {
     };
     for one in proposed {
         match one {
+            Proposed::Join { .. } if decided => {
+                let why =
+                    "nodes join by themselves: start one with the address of a member as its seed";
+                return Err(why.to_owned());
+            }
             Proposed::Join { zone, weight } => wishes.push(newcomer(zone.clone(), *weight).1),
-            Proposed::Leave { member } => wishes.push(Wish::Leave(find(ring, member)?)),
-            Proposed::Replace { member, zone } => {
+            Proposed::Leave { member, lost: false } => {
+                wishes.push(Wish::Leave(find(ring, member)?));
+            }
+            Proposed::Leave { member, lost: true } => {
+                wishes.push(Wish::Lost(find(ring, member)?));
+            }
+            Proposed::Replace { member, zone, with, lost } => {
                 let old = find(ring, member)?;
-                let own = || ring.member(old).map(|old| old.zone.clone()).unwrap_or_default();
-                let (new, admit) = newcomer(zone.clone().unwrap_or_else(own), 1);
-                wishes.extend([admit, Wish::Replace { old, new }]);
+                let new = match with {
+                    Some(with) => find(ring, with)?,
+                    None if decided => {
+                        let why = "name the member that takes its place: start a node with the address of a member as its \
+                                   seed, and it becomes one";
+                        return Err(why.to_owned());
+                    }
+                    None => {
+                        let own =
+                            || ring.member(old).map(|old| old.zone.clone()).unwrap_or_default();
+                        let (new, admit) = newcomer(zone.clone().unwrap_or_else(own), 1);
+                        wishes.push(admit);
+                        new
+                    }
+                };
+                wishes.push(Wish::Replace { old, new });
+                wishes.extend(lost.then_some(Wish::Lost(old)));
             }
             Proposed::Weight { member, weight } => {
                 wishes.push(Wish::Weight(find(ring, member)?, *weight));
@@ -61,13 +96,34 @@ fn wishes(ring: &Ring, proposed: &[Proposed]) -> Result<Vec<Wish>, String> {
             Proposed::Zone { member, zone } => {
                 wishes.push(Wish::Zone(find(ring, member)?, zone.clone()));
             }
+            Proposed::Rebalance => wishes.push(Wish::Rebalance),
+            Proposed::Manual(manual) => wishes.push(Wish::Manual(*manual)),
+            Proposed::Pause => wishes.push(Wish::Pause),
+            Proposed::Resume => wishes.push(Wish::Resume),
+            Proposed::Abort => wishes.push(Wish::Abort),
         }
     }
     Ok(wishes)
 }
 
+/// What plans are made from, in a few digits: members with their shares, and where rows are heading. Steps on the way
+/// there do not change it.
+pub(super) fn basis(ring: &Ring) -> String {
+    let members: Vec<_> =
+        ring.members.iter().map(|m| (m.id, &m.zone, m.weight, m.leaving)).collect();
+    let row = |partition: &Partition| {
+        let mut row = partition.goal.clone().unwrap_or_else(|| heading_for(partition));
+        row.sort_unstable();
+        (partition.first, row)
+    };
+    let rows: Vec<_> = ring.partitions.iter().map(row).collect();
+    let mut hasher = SipHasher24::new();
+    hasher.write(&pack(&(members, rows, &ring.settings, ring.paused)));
+    format!("{:08x}", hasher.finish() as u32)
+}
+
 /// The member of this name or id.
-fn find(ring: &Ring, called: &str) -> Result<MemberNumber, String> {
+pub(super) fn find(ring: &Ring, called: &str) -> Result<MemberNumber, String> {
     let by_id = called.parse().ok().and_then(|id| ring.member_by_id(id));
     let named: Vec<_> = ring.members.iter().filter(|member| member.name == called).collect();
     match (by_id, named.as_slice()) {
@@ -159,6 +215,7 @@ fn shown(ring: &Ring, wished: &Ring, lives: impl Fn(MemberNumber) -> bool) -> Pl
         rows_at_risk: preview.at_risk as u32,
         zones_shared: preview.zones_shared as u32,
         under_way: under_way as u32,
+        basis: basis(ring),
     }
 }
 

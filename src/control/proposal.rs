@@ -97,7 +97,7 @@ impl Proposal {
             leaving: false,
         };
         let members = self.cards.iter().enumerate().map(member).collect();
-        let settings = Settings { copies: self.cards[0].copies };
+        let settings = Settings { copies: self.cards[0].copies, ..Settings::default() };
         found(self.cluster(), self.secret(), members, settings)
     }
 }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::deciding::NoLeader;
 use super::membership::{Ignored, Known, Membership, fork_alarm};
 use super::planning::moves;
 use super::{Control, Now, Phase};
@@ -153,13 +152,7 @@ impl Control {
     fn leader_sentence(&self, members: &Membership) -> Option<String> {
         let why = match self.leading() {
             Ok(_) => return None,
-            Err(NoLeader::Forked) => {
-                "two rings of one epoch were seen, which an operator has to look into"
-            }
-            Err(NoLeader::Waiting) => {
-                "the oldest member that answers waits whether an older one comes back"
-            }
-            Err(NoLeader::NoQuorum) => "too few members answer to decide anything",
+            Err(why) => why.sentence(),
         };
         let epoch = members.ring.epoch;
         Some(format!(

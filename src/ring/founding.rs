@@ -34,6 +34,7 @@ pub fn found(cluster: ClusterId, secret: Secret, members: Vec<Member>, settings:
         members,
         partitions,
         settings,
+        lost: Vec::new(),
         secret,
         dead,
         highest,

@@ -153,11 +153,14 @@ pub enum Change {
 pub struct Settings {
     /// How many copies of everything are wanted.
     pub copies: u8,
+    /// Whether rows wait for an operator when a node joins. Left out of the bytes while they do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { copies: 3 }
+        Settings { copies: 3, manual: false }
     }
 }
 
@@ -193,6 +196,10 @@ pub struct Ring {
     /// lineage, and kept out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lineage: u16,
+    /// Members whose copies an operator has given up, some of whom may have left: nobody waits for what only they had.
+    /// In the order in which they were given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<MemberNumber>,
 }
 
 fn is_zero(number: &u16) -> bool {
@@ -235,6 +242,13 @@ impl Ring {
         let mut others: Vec<_> = others.filter(|number| !row.contains(number)).collect();
         others.sort_by_key(|number| (rendezvous(token.slot(), *number), *number));
         others
+    }
+
+    /// How many of a set of owners a newcomer has to pull from: [`enough`] of them, or all that are not lost where
+    /// those are fewer.
+    pub fn needed(&self, owners: &[MemberNumber]) -> usize {
+        let left = owners.iter().filter(|owner| !self.lost.contains(owner)).count();
+        enough(owners.len()).min(left)
     }
 
     /// The member of this number.

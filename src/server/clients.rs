@@ -183,7 +183,12 @@ fn checked(mut frame: Frame) -> Result<(Frame, Way), Unfit> {
             }
             Question::Siblings { limit, .. } => Way::Shards(Parts::siblings(*limit)),
             Question::Status => Way::Shards(Parts::status()),
-            Question::Members | Question::Ring | Question::Plan { .. } => Way::Control,
+            Question::Members
+            | Question::Ring
+            | Question::Plan { .. }
+            | Question::Change { .. }
+            | Question::Force { .. }
+            | Question::Doctor => Way::Control,
         },
         other => return Err(Unfit::Message(other.kind())),
     };

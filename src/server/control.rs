@@ -22,7 +22,7 @@ use super::house::House;
 use super::inbox::Completion;
 use super::lanes::lane_count;
 use super::lines::{Lines, Said};
-use crate::control::{Control, Effect, Event};
+use crate::control::{Ask, Control, Effect, Event};
 use crate::ring::steps::Report;
 use crate::ring::{MemberNumber, NodeId};
 use crate::rt::{self, TcpStream};
@@ -135,6 +135,23 @@ pub(super) struct ControlLoop {
     pub(super) positions: Vec<Arc<AtomicU64>>,
     /// The lanes to each member.
     pub(super) lanes: BTreeMap<MemberNumber, Lanes>,
+    /// Who waits for what takes a while, by the number that the machine knows them under.
+    pub(super) waiting: Waiting,
+}
+
+/// Clients that wait for the outcome of what they asked for.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    next: u64,
+    origins: BTreeMap<u64, Origin>,
+}
+
+impl Waiting {
+    fn add(&mut self, origin: Origin) -> u64 {
+        self.next += 1;
+        self.origins.insert(self.next, origin);
+        self.next
+    }
 }
 
 /// The lanes between this node and a member, those of all its drivers.
@@ -171,7 +188,13 @@ impl ControlLoop {
                     Next::Datagram(Err(error)) => log::debug!("UDP: {error}"),
                     Next::News(news) => self.on_news(news).await,
                     Next::Said((from, message)) => self.step(Event::Told(from, message)).await,
-                    Next::Ask(origin, frame) => self.answer(origin, &frame),
+                    Next::Ask(origin, frame) => match ask(&frame.message) {
+                        Some(ask) => {
+                            let waits = self.waiting.add(origin);
+                            self.step(Event::Asked(waits, ask)).await;
+                        }
+                        None => self.answer(origin, &frame),
+                    },
                     Next::Stop => return,
                 }
                 let now: Vec<u64> =
@@ -300,6 +323,16 @@ impl ControlLoop {
                 events.extend(waited_for.map(|member| Event::Lane(member, false)));
                 self.dialler.keep(&self.house, routes);
             }
+            Effect::Answer(waits, outcome) => {
+                let Some(origin) = self.waiting.origins.remove(&waits) else { return };
+                self.reply(
+                    origin,
+                    match outcome {
+                        Ok(changed) => Message::Answer(Answer::Changed(changed)),
+                        Err(why) => Message::Failure(Failure::new(FailureCode::Refused, why)),
+                    },
+                );
+            }
             Effect::Log(level, text) => log::log!(level, "{}: {text}", self.house.name),
         }
     }
@@ -314,6 +347,7 @@ impl ControlLoop {
         }
         let answer = match &frame.message {
             Message::Question(Question::Status) => Some(Answer::Status(self.control.status_part())),
+            Message::Question(Question::Doctor) => Some(Answer::Doctor(self.control.doctor())),
             Message::Question(Question::Members) => Some(Answer::Members(self.control.members())),
             Message::Question(Question::Ring) => {
                 // Without a ring there is nothing to show yet.
@@ -339,5 +373,16 @@ impl ControlLoop {
     fn reply(&self, origin: Origin, message: Message) {
         let reply = Completion::Reply(origin, Box::new(frame_of(origin.request, message)));
         self.house.drivers[usize::from(origin.driver)].complete(reply);
+    }
+}
+
+/// What a question asks for that takes a while, if it is such a question.
+fn ask(message: &Message) -> Option<Ask> {
+    match message {
+        Message::Question(Question::Change { basis, changes }) => {
+            Some(Ask::Change { basis: basis.clone(), changes: changes.clone() })
+        }
+        Message::Question(Question::Force { left }) => Some(Ask::Force { left: left.clone() }),
+        _ => None,
     }
 }

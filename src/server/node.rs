@@ -18,7 +18,7 @@ use rand::RngExt;
 
 use super::accept;
 use super::config::{NodeConfig, StartError};
-use super::control::{ControlLoop, control_box};
+use super::control::{ControlLoop, Waiting, control_box};
 use super::dial::Dialler;
 use super::driver::{Clock, Driver, Surroundings, poll};
 use super::home::Home;
@@ -133,6 +133,7 @@ impl Node {
             lines,
             positions,
             lanes: BTreeMap::new(),
+            waiting: Waiting::default(),
         };
         let watch = Watch { what: "the control thread".to_owned(), failing, ended: false };
         let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {

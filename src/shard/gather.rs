@@ -62,7 +62,12 @@ impl<D: Disk> Shard<D> {
             Question::Status => {
                 self.gather_counts(origin, Asked::Status(Gathered::default()), None, 0);
             }
-            Question::Members | Question::Ring | Question::Plan { .. } => {
+            Question::Members
+            | Question::Ring
+            | Question::Plan { .. }
+            | Question::Change { .. }
+            | Question::Force { .. }
+            | Question::Doctor => {
                 let message = "members and ring are not a shard's business";
                 self.refuse(asker, head.token, FailureCode::Refused, message);
             }

@@ -28,7 +28,7 @@ use super::requests::Request;
 use super::sync::{classes, leading_slot};
 use super::unsynced::Due;
 use crate::ring::steps::{Report, Stage};
-use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot, View, enough};
+use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot, View};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{Clocks, ClocksWanted, Frame, Level, Message, Reason};
@@ -59,6 +59,24 @@ struct Coming {
     /// Who told everything it had after it knew of the step.
     from: BTreeSet<MemberNumber>,
     done: bool,
+}
+
+impl Coming {
+    /// Whether what was pulled is all that the step asks for.
+    fn suffices(&self, ring: &Ring, slot: Slot) -> bool {
+        let heard = |set: &[MemberNumber]| set.iter().filter(|o| self.from.contains(o)).count();
+        let all_of = |set: &[MemberNumber]| heard(set) >= ring.needed(set);
+        let partition = ring.partition(slot);
+        match &partition.change {
+            Some(Change::Prepare { .. }) => all_of(&partition.row),
+            // It was an owner itself, and counted.
+            Some(Change::Cover { lost, before }) => {
+                self.from.contains(lost) || heard(before) + 1 >= ring.needed(before)
+            }
+            Some(Change::Settle { before, .. }) => before.iter().all(|set| all_of(set)),
+            None => false,
+        }
+    }
 }
 
 impl<D: Disk> Shard<D> {
@@ -109,7 +127,7 @@ impl<D: Disk> Shard<D> {
         let Some(view) = &self.view else { return false };
         match view.ring.partition(slot).settling() {
             Some((settling, before)) if settling == owner && level != Level::Quorum => {
-                before.iter().all(|set| needed <= enough(set.len()))
+                before.iter().all(|set| needed <= view.ring.needed(set).max(1))
             }
             Some(_) | None => true,
         }
@@ -135,7 +153,10 @@ impl<D: Disk> Shard<D> {
                     let since = partition.since;
                     let known = before.remove(&slot).filter(|coming| coming.since == since);
                     let new = || Coming { since, from: BTreeSet::new(), done: false };
-                    self.seats.coming.insert(slot, known.unwrap_or_else(new));
+                    let mut coming = known.unwrap_or_else(new);
+                    // Copies that were given up are not waited for, from this ring on.
+                    coming.done |= coming.suffices(&view.ring, slot);
+                    self.seats.coming.insert(slot, coming);
                 } else {
                     self.seats.going.insert(slot, going.remove(&slot).unwrap_or_default());
                 }
@@ -157,19 +178,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         coming.from.insert(from);
-        let heard = |set: &[MemberNumber]| set.iter().filter(|o| coming.from.contains(o)).count();
-        let all_of = |set: &[MemberNumber]| heard(set) >= enough(set.len());
-        let partition = view.ring.partition(slot);
-        let done = match &partition.change {
-            Some(Change::Prepare { .. }) => all_of(&partition.row),
-            // It was an owner itself, and counted.
-            Some(Change::Cover { lost, before }) => {
-                coming.from.contains(lost) || heard(before) + 1 >= enough(before.len())
-            }
-            Some(Change::Settle { before, .. }) => before.iter().all(|set| all_of(set)),
-            None => false,
-        };
-        if done {
+        if coming.suffices(&view.ring, slot) {
             coming.done = true;
             self.report_seat(&view, view.ring.partition_index(slot));
         }

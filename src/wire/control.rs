@@ -11,6 +11,8 @@
 //! | [`Ring`](ControlMessage::Ring) | who is ahead → who is behind | `Have`, synced | the next heartbeat tells the difference again |
 //! | [`Have`](ControlMessage::Have) | who learnt → who told | nothing | heartbeats tell it too |
 //! | [`Reports`](ControlMessage::Reports) | member → leader | nothing | told again until the rows have gone on |
+//! | [`Change`](ControlMessage::Change) | who was asked for a change → leader | `Changed`, once it is decided or refused | told again until then |
+//! | [`Changed`](ControlMessage::Changed) | leader → who was asked | nothing | the change is told again |
 //!
 //! Each travels in a frame of the kind `Control`, as MessagePack with named fields. The connection's handshake says who
 //! speaks. Invariant: a ring that [`Ring::check`] refuses does not leave the decoder. Not here: what
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::unpack;
 use super::frame::{Header, seal};
-use super::{Kind, WireError};
+use super::{Changed, Kind, Proposed, WireError};
 use crate::pack::pack_into;
 use crate::ring::steps::Report;
 use crate::ring::{ClusterId, Epoch, NodeId, Ring};
@@ -124,6 +126,21 @@ pub enum ControlMessage {
     Have(Mark),
     /// My shards are so far with the rows that change.
     Reports(Vec<Report>),
+    /// Somebody asked me for this change: have it decided.
+    Change(Wanted),
+    /// What came of the change of this number: it is decided, or refused and why.
+    Changed(u64, Result<Changed, String>),
+}
+
+/// A change that somebody asked a member for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The member's own number for it.
+    pub number: u64,
+    /// What it was planned from, if that matters: see [`PlanShown::basis`](super::PlanShown::basis).
+    pub basis: String,
+    /// All of it, to be granted at once.
+    pub changes: Vec<Proposed>,
 }
 
 impl ControlMessage {
@@ -139,6 +156,8 @@ impl ControlMessage {
             ControlMessage::Ring(_) => "Ring",
             ControlMessage::Have(_) => "Have",
             ControlMessage::Reports(_) => "Reports",
+            ControlMessage::Change(_) => "Change",
+            ControlMessage::Changed(..) => "Changed",
         }
     }
 
@@ -154,7 +173,9 @@ impl ControlMessage {
             | ControlMessage::Refused { .. }
             | ControlMessage::Pull { .. }
             | ControlMessage::Have(_)
-            | ControlMessage::Reports(_) => None,
+            | ControlMessage::Reports(_)
+            | ControlMessage::Change(_)
+            | ControlMessage::Changed(..) => None,
         }
     }
 

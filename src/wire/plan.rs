@@ -1,6 +1,6 @@
-//! What people ask about changes of the ring before they decide on them, and the answer.
+//! Changes of the ring as people name them; what they would come to, and what came of them.
 //!
-//! Invariant: as for questions, fields are added, never renamed. Asking changes nothing.
+//! Invariant: as for questions, fields are added, never renamed.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,22 @@ pub enum Proposed {
     Leave {
         /// Which one.
         member: String,
+        /// Whether it is gone for good: what only its copies had is given up.
+        #[serde(default)]
+        lost: bool,
     },
-    /// A new node takes the place of a member.
+    /// Another node takes the place of a member.
     Replace {
         /// Which one.
         member: String,
-        /// Where the new one would stand; where the old one does when `None`.
+        /// Where a new one would stand; where the old one does when `None`.
         zone: Option<String>,
+        /// The member that takes its place; in a plan, a new one when `None`.
+        #[serde(default)]
+        with: Option<String>,
+        /// Whether it is gone for good: what only its copies had is given up.
+        #[serde(default)]
+        lost: bool,
     },
     /// A member gets another share.
     Weight {
@@ -40,6 +49,27 @@ pub enum Proposed {
         /// Where.
         zone: String,
     },
+    /// Rows are planned anew.
+    Rebalance,
+    /// Whether rows wait for an operator when a node joins (`true`), or are planned anew at once.
+    Manual(bool),
+    /// Rows take no step that can wait.
+    Pause,
+    /// They go on.
+    Resume,
+    /// What has not happened yet is given up.
+    Abort,
+}
+
+/// What came of a change that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The epoch that has it.
+    pub epoch: u32,
+    /// Whether anything is different: `false` when it was so already.
+    pub changed: bool,
+    /// How many partitions are to change owners on account of this and of what was decided before.
+    pub partitions: u32,
 }
 
 /// What a change would come to. Shares are counted in slots, of which there are 16,384.
@@ -65,6 +95,10 @@ pub struct PlanShown {
     pub zones_shared: u32,
     /// How many partitions are changing owners now.
     pub under_way: u32,
+    /// What the plan was made from: members with their shares, and where rows are heading. As hex. While it stays the
+    /// same, the same change comes to the same.
+    #[serde(default)]
+    pub basis: String,
 }
 
 /// One member in a plan.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanShown, Proposed};
+use super::{Changed, PlanShown, Proposed};
 use crate::ring::MemberNumber;
 
 /// A question that no single key's data answers.
@@ -36,6 +36,21 @@ pub enum Question {
         /// The changes.
         changes: Vec<Proposed>,
     },
+    /// Change the ring, all of it at once. It is decided by a quorum of members, or not at all.
+    Change {
+        /// The [`PlanShown::basis`] that it was planned from; nothing is changed if it is another one now. Empty
+        /// when that does not matter.
+        basis: String,
+        /// The changes.
+        changes: Vec<Proposed>,
+    },
+    /// Go on with these members alone, without a quorum: the others are gone for good, and are kept out.
+    Force {
+        /// Names or ids of those that are left; the asked node is one of them.
+        left: Vec<String>,
+    },
+    /// What is stuck, and why.
+    Doctor,
 }
 
 /// The answer to a question.
@@ -53,6 +68,25 @@ pub enum Answer {
     Ring(RingShown),
     /// To [`Question::Plan`].
     Plan(PlanShown),
+    /// To [`Question::Change`] and [`Question::Force`].
+    Changed(Changed),
+    /// To [`Question::Doctor`], the gravest first.
+    Doctor(Vec<Finding>),
+}
+
+/// Something that is not as it should be, or takes its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `bad`, `waits` or `fine`.
+    pub grade: String,
+    /// What it is, as a sentence.
+    pub what: String,
+    /// Milliseconds since it is so, as far as the asked node knows.
+    pub since_ms: Option<u64>,
+    /// The names of the members that it is about, or waits for.
+    pub members: Vec<String>,
+    /// What to do about it, as a sentence; empty when nothing is.
+    pub next: String,
 }
 
 /// Everything that every node has of one key.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use ringdove::control::Event;
 use ringdove::control::register::{highest, successor};
-use ringdove::ring::steps::{Report, Stage};
-use ringdove::ring::{Change, Epoch, Member, MemberNumber, Partition, Ring};
+use ringdove::ring::{Epoch, Member};
 use ringdove::wire::control::ControlMessage;
 
+use super::changes::{rests, shards_report};
 use super::net::{Net, Weather, seconds};
 
 /// Whether all of these nodes have one ring, with so many members.
@@ -144,24 +144,6 @@ fn a_join_survives_the_loss_of_leaders() {
     assert!(joined_in_storm > 5, "{joined_in_storm} joined in the storm");
 }
 
-/// What the shards of a member would report of rows that change, once they have done their part.
-fn reports(ring: &Ring, me: MemberNumber) -> Vec<Report> {
-    let mut reports = Vec::new();
-    for partition in &ring.partitions {
-        let stage = match &partition.change {
-            Some(Change::Prepare { incoming, .. }) => (*incoming == me).then_some(Stage::Copied),
-            Some(Change::Settle { incoming, .. }) => (*incoming == me).then_some(Stage::Settled),
-            Some(Change::Cover { .. }) => partition.row.contains(&me).then_some(Stage::Covered),
-            None => None,
-        };
-        let dropped = partition.former.contains(&me).then_some(Stage::Dropped);
-        let (first, since) = (partition.first, partition.since);
-        let report = |stage| Report { first, since, by: me, stage };
-        reports.extend(stage.into_iter().chain(dropped).map(report));
-    }
-    reports
-}
-
 /// The leader takes rows from step to step as members report, and whoever leads next goes on where it stopped.
 #[test]
 fn rows_go_to_a_newcomer_as_members_report() {
@@ -170,25 +152,13 @@ fn rows_go_to_a_newcomer_as_members_report() {
     let late = net.add(&[0, 1, 2]);
     net.start(late);
     assert!(net.run_until(seconds(20.0), |net| agree(net, &[0, 1, 2, 3], 4)));
-    let done = |net: &Net| {
-        let ring = &net.nodes[late].view.as_ref().expect("a member").ring;
-        let rests =
-            |at: &Partition| at.change.is_none() && at.goal.is_none() && at.former.is_empty();
-        ring.partitions.iter().all(rests)
-    };
+    let done = |net: &Net| rests(&net.nodes[late].view.as_ref().expect("a member").ring);
     let mut killed = None;
     for round in 0..400 {
         if done(&net) {
             break;
         }
-        for place in 0..4 {
-            let node = &net.nodes[place];
-            let (Some(view), Some(_)) = (&node.view, &node.machine) else { continue };
-            let reports = reports(&view.ring, view.me);
-            for (shard, report) in reports.iter().flat_map(|report| [(0, *report), (1, *report)]) {
-                net.step(place, Event::Reported(shard, report));
-            }
-        }
+        shards_report(&mut net);
         net.run(0.5);
         match (round, killed) {
             (8, _) => {

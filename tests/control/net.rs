@@ -16,6 +16,7 @@ use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Rou
 use ringdove::ring::{
     ClusterId, Epoch, Member, MemberNumber, NodeId, Partition, Ring, Settings, Slot, View, found,
 };
+use ringdove::wire::Changed;
 use ringdove::wire::control::ControlMessage;
 use ringdove::wire::datagram::{Datagram, MAX_DATAGRAM};
 use ringdove::wire::gossip::Head;
@@ -81,6 +82,8 @@ pub struct Node {
     pub view: Option<View>,
     pub routes: Vec<Route>,
     pub said: Vec<String>,
+    /// What came of what was asked, by the number of who waits.
+    pub answers: BTreeMap<u64, Result<Changed, String>>,
 }
 
 pub struct Net {
@@ -162,6 +165,7 @@ impl Net {
             view,
             routes,
             said,
+            answers: BTreeMap::new(),
         });
         place
     }
@@ -302,6 +306,10 @@ impl Net {
             }
             Effect::Publish(view) => self.published(place, view),
             Effect::Dial(routes) => self.nodes[place].routes = routes,
+            Effect::Answer(waits, outcome) => {
+                let before = self.nodes[place].answers.insert(waits, outcome);
+                assert_eq!(before, None, "answered twice");
+            }
             Effect::Log(_, sentence) => self.nodes[place].said.push(sentence),
         }
     }

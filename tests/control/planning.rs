@@ -6,7 +6,7 @@ use ringdove::wire::Proposed;
 use super::net::{Net, seconds};
 
 fn leave(member: &str) -> Proposed {
-    Proposed::Leave { member: member.to_owned() }
+    Proposed::Leave { member: member.to_owned(), lost: false }
 }
 
 #[test]

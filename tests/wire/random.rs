@@ -155,6 +155,10 @@ fn request() -> impl Strategy<Value = Message> {
         Just(Question::Members),
         Just(Question::Ring),
         vec(proposed(), 0..4).prop_map(|changes| Question::Plan { changes }),
+        (".{0,9}", vec(proposed(), 0..4))
+            .prop_map(|(basis, changes)| Question::Change { basis, changes }),
+        vec(".{0,9}", 0..4).prop_map(|left| Question::Force { left }),
+        Just(Question::Doctor),
     ];
     let line = ("[a-z]{1,9}", vec(any::<u8>(), 0..40), any::<u16>())
         .prop_map(|(bucket, key, siblings)| SiblingLine { bucket, key, siblings });
@@ -186,9 +190,11 @@ fn request() -> impl Strategy<Value = Message> {
 fn proposed() -> impl Strategy<Value = Proposed> {
     prop_oneof![
         (".{0,9}", any::<u32>()).prop_map(|(zone, weight)| Proposed::Join { zone, weight }),
-        ".{0,9}".prop_map(|member| Proposed::Leave { member }),
-        (".{0,9}", option::of(".{0,9}"))
-            .prop_map(|(member, zone)| Proposed::Replace { member, zone }),
+        (".{0,9}", any::<bool>()).prop_map(|(member, lost)| Proposed::Leave { member, lost }),
+        (".{0,9}", option::of(".{0,9}"), option::of(".{0,9}"), any::<bool>())
+            .prop_map(|(member, zone, with, lost)| Proposed::Replace { member, zone, with, lost }),
+        any::<bool>().prop_map(Proposed::Manual),
+        select(vec![Proposed::Rebalance, Proposed::Pause, Proposed::Resume, Proposed::Abort]),
         (".{0,9}", any::<u32>()).prop_map(|(member, weight)| Proposed::Weight { member, weight }),
         (".{0,9}", ".{0,9}").prop_map(|(member, zone)| Proposed::Zone { member, zone }),
     ]

@@ -92,12 +92,13 @@ fn vote() -> ControlMessage {
         previous: 0xbeef,
         members: vec![member(1), member(2)],
         partitions: vec![Partition::settled(slot(0), vec![MemberNumber(1)])],
-        settings: Settings { copies: 3 },
+        settings: Settings { copies: 3, manual: false },
         secret: Secret([7; 16]),
         dead: Dead::NONE,
         highest: 0,
         paused: false,
         lineage: 0,
+        lost: Vec::new(),
     };
     let after = Mark { cluster: ring.cluster, lineage: 0, epoch: Epoch(1), hash: 0xbeef };
     let ballot = Ballot { round: 3, node: NodeId(0xa1), life: 0xfeed };

@@ -22,7 +22,10 @@ pub(crate) use data::{
     BucketArgs, DeleteArgs, ExplainArgs, GetArgs, KeyArgs, MergeKind, PutArgs, ReadArgs,
     ResolveArgs, SiblingsArgs, SiblingsCommand,
 };
-pub(crate) use plan::{PlanArgs, PlanChange};
+pub(crate) use plan::{
+    AbortArgs, ApplyArgs, ApplyChange, DoctorArgs, ForceArgs, Joins, PauseArgs, PlanArgs,
+    PlanChange, ResumeArgs,
+};
 
 const ABOUT: &str = "A leaderless key-value store: every node takes reads and writes, also in a \
 split.\n\nConcurrent writes of one key are never thrown away silently. They are kept side by side, \
@@ -153,8 +156,20 @@ pub(crate) enum Command {
     Members(MembersArgs),
     /// Who owns how much of the key space
     Ring(RingArgs),
+    /// What is stuck, why, since when, and what to do
+    Doctor(DoctorArgs),
     /// What a change of the ring would come to: shares, copies, risks
     Plan(PlanArgs),
+    /// Change the ring: members leave or are replaced, weights and zones
+    Apply(ApplyArgs),
+    /// Stop changes of owners between two steps
+    Pause(PauseArgs),
+    /// Let them go on
+    Resume(ResumeArgs),
+    /// Give up what has not happened yet
+    Abort(AbortArgs),
+    /// The last resort: go on without a majority that is gone for good
+    ForceEpoch(ForceArgs),
     /// Measure: a closed loop of reads and writes, with percentiles
     Bench(BenchArgs),
     /// Dump a segment of a node's log

@@ -3,8 +3,10 @@
 //! Invariant: nothing here waits, reads a clock or looks at the terminal, so that golden tests show
 //! exactly what people see. Not here: asking.
 
+mod doctor;
 mod explain;
 mod members;
+mod moves;
 mod plan;
 mod ring;
 mod siblings;
@@ -13,8 +15,10 @@ mod status;
 mod tests;
 mod values;
 
+pub(crate) use doctor::doctor_text;
 pub(crate) use explain::{explain_json, explain_text};
 pub(crate) use members::members_text;
+pub(crate) use moves::{Ahead, bars, changed_text};
 pub(crate) use plan::{Volume, plan_text};
 pub(crate) use ring::{ring_rows, ring_text};
 pub(crate) use siblings::{siblings_json, siblings_text};

@@ -16,8 +16,14 @@ pub(crate) struct Volume {
     pub per_second: u64,
 }
 
-/// What a change would come to.
-pub(crate) fn plan_text(plan: &PlanShown, volume: Volume, width: usize, paint: Paint) -> String {
+/// What a change would come to, and what does it.
+pub(crate) fn plan_text(
+    plan: &PlanShown,
+    volume: Volume,
+    does: &str,
+    width: usize,
+    paint: Paint,
+) -> String {
     let mut rows = vec![["NODE", "ZONE", "WEIGHT", "NOW", "THEN", "COPIES", "SENDS", ""]];
     let mut rows: Vec<Vec<String>> =
         rows.drain(..).map(|head| head.map(str::to_owned).to_vec()).collect();
@@ -44,9 +50,12 @@ pub(crate) fn plan_text(plan: &PlanShown, volume: Volume, width: usize, paint: P
     };
     let sentences = sentences(plan, volume);
     let sentences: String = sentences.iter().map(|text| wrapped(text, "", "  ", width)).collect();
-    let legend = "NOW and THEN are parts of all keys, COPIES and SENDS are moved. \
-                  This shows a plan; nothing was changed.";
-    format!("{table}{more}\n{}\n{sentences}{}\n", links(plan, volume), paint.dim(legend))
+    let legend = format!(
+        "NOW and THEN are parts of all keys, COPIES and SENDS are moved. This is plan {}; nothing was changed.",
+        plan.basis
+    );
+    let legend = wrapped(&legend, "", "", width);
+    format!("{table}{more}\n{}\n{sentences}{}{does}\n", links(plan, volume), paint.dim(&legend))
 }
 
 /// Slots as people count them: bytes where those are known, else a part of one copy of everything.

@@ -13,8 +13,8 @@ use crate::client::Got;
 use crate::key::Key;
 use crate::ring::MemberNumber;
 use crate::wire::{
-    Explanation, HintShown, MemberLine, PartitionShown, PlanShown, PlannedLink, PlannedMember,
-    ReplicaShown, RingShown, SiblingLine, SiblingList, Source, Status, ValueShown,
+    Changed, Explanation, Finding, HintShown, MemberLine, PartitionShown, PlanShown, PlannedLink,
+    PlannedMember, ReplicaShown, RingShown, SiblingLine, SiblingList, Source, Status, ValueShown,
 };
 
 const WIDTH: usize = 100;
@@ -272,6 +272,9 @@ fn member(at: usize, state: &str) -> MemberLine {
 }
 
 /// What a plan by the real planner looks like: n4 joins three, or whatever `edit` makes of that.
+/// What is said to do a plan.
+const APPLY: &str = "To do it: ringdove apply --plan 3f9ac201 leave n3";
+
 fn plan_of(edit: impl Fn(&mut PlanShown)) -> PlanShown {
     let member = |name: &str, fate: &str, slots, slots_after, copies, sends| PlannedMember {
         name: name.to_owned(),
@@ -301,6 +304,7 @@ fn plan_of(edit: impl Fn(&mut PlanShown)) -> PlanShown {
         rows_at_risk: 0,
         zones_shared: 0,
         under_way: 0,
+        basis: "3f9ac201".to_owned(),
     };
     edit(&mut plan);
     plan
@@ -309,13 +313,13 @@ fn plan_of(edit: impl Fn(&mut PlanShown)) -> PlanShown {
 #[test]
 fn golden_plan() {
     let unknown = Volume { bytes: None, per_second: 50_000_000 };
-    golden("plan-join.txt", &plan_text(&plan_of(|_| ()), unknown, WIDTH, Paint::Plain));
+    golden("plan-join.txt", &plan_text(&plan_of(|_| ()), unknown, APPLY, WIDTH, Paint::Plain));
     let known = Volume { bytes: Some(120_000_000_000), ..unknown };
     let risky = plan_of(|plan| {
         plan.members[0].fate = "leaves".to_owned();
         (plan.rows_at_risk, plan.zones_shared, plan.under_way) = (48, 1, 2);
     });
-    golden("plan-risks.txt", &plan_text(&risky, known, WIDTH, Paint::Plain));
+    golden("plan-risks.txt", &plan_text(&risky, known, APPLY, WIDTH, Paint::Plain));
     golden("plan.json", &json_line(&risky));
     let many = plan_of(|plan| {
         let (member, link) = (plan.members[1].clone(), plan.links[0].clone());
@@ -328,14 +332,14 @@ fn golden_plan() {
             (5..300).map(|at| PlannedLink { from: format!("n{at}"), slots: at, ..link.clone() });
         plan.links.extend(more);
     });
-    golden("plan-300.txt", &plan_text(&many, unknown, WIDTH, Paint::Plain));
+    golden("plan-300.txt", &plan_text(&many, unknown, APPLY, WIDTH, Paint::Plain));
     let nothing = plan_of(|plan| {
         plan.links.clear();
         (plan.rows, plan.partitions_after) = (0, 48);
         plan.members.truncate(3);
         plan.members.iter_mut().for_each(|m| (m.slots_after, m.sends) = (m.slots, 0));
     });
-    golden("plan-nothing.txt", &plan_text(&nothing, unknown, WIDTH, Paint::Plain));
+    golden("plan-nothing.txt", &plan_text(&nothing, unknown, APPLY, WIDTH, Paint::Plain));
 }
 
 #[test]
@@ -418,6 +422,67 @@ fn golden_status() {
 
 fn says(sentences: &[&str]) -> Vec<String> {
     sentences.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn golden_ring_on_the_move() {
+    let ring = moving();
+    golden("ring-moving.txt", &ring_text(&ring, Paint::Plain));
+    golden(
+        "ring-moving-all.txt",
+        &ring_rows(&RingShown { partitions: ring.partitions[..8].to_vec(), ..ring }),
+    );
+}
+
+/// Five members, of whom the last gets what it is to own, and somebody leaves.
+fn moving() -> RingShown {
+    let mut ring = ring(5);
+    let names = |some: &[&str]| some.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let partitions = &mut ring.partitions;
+    partitions[0].change = "e copies it, to take the seat of a".to_owned();
+    partitions[0].goal = names(&["e", "b", "c"]);
+    partitions[1].goal = names(&["e", "c", "d"]);
+    partitions[2].former = names(&["a"]);
+    (ring.epoch, ring.paused) = (31, true);
+    ring
+}
+
+#[test]
+fn golden_progress() {
+    let (mut all, now) = (Ahead::default(), Ahead::of(&moving()));
+    let mut before = moving();
+    for partition in &mut before.partitions[..12] {
+        partition.goal = partition.owners.iter().rev().skip(1).cloned().collect();
+    }
+    all.widen(&Ahead::of(&before));
+    assert!(!now.is_over() && Ahead::of(&ring(5)).is_over());
+    let lines = bars(&all, &now, 31, WIDTH, Paint::Plain).join("\n") + "\n";
+    golden("progress.txt", &lines);
+    let changed = |changed, partitions| changed_text(&Changed { epoch: 7, changed, partitions });
+    golden("changed.txt", &[changed(true, 48), changed(true, 0), changed(false, 1)].concat());
+}
+
+#[test]
+fn golden_doctor() {
+    let finding = |grade: &str, what: &str, since_ms, next: &str| Finding {
+        grade: grade.to_owned(),
+        what: what.to_owned(),
+        since_ms,
+        members: vec!["d".to_owned()],
+        next: next.to_owned(),
+    };
+    let findings = [
+        finding(
+            "bad",
+            "3 partitions cannot go on: d, which is to own them, does not answer.",
+            Some(312_000),
+            "Start d again; if it is gone for good, `ringdove apply leave d`.",
+        ),
+        finding("waits", "e copies 4 partitions.", Some(2_300), ""),
+    ];
+    golden("doctor.txt", &doctor_text(&findings, WIDTH, Paint::Plain));
+    golden("doctor-well.txt", &doctor_text(&[], WIDTH, Paint::Plain));
+    golden("doctor.json", &json_line(&findings));
 }
 
 fn ring(members: usize) -> RingShown {

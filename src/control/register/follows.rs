@@ -34,6 +34,9 @@ pub fn follows(next: &Ring, ring: &Ring) -> Result<(), RingError> {
     if !next.dead.actors().starts_with(ring.dead.actors()) {
         return refuse("it does not list the dead actors of the one before, in their order");
     }
+    if !next.lost.starts_with(&ring.lost) {
+        return refuse("it does not list the lost members of the one before, in their order");
+    }
     if highest(next) < highest(ring) {
         return refuse("it forgets which member numbers were given");
     }

@@ -208,7 +208,9 @@ impl Register {
             ControlMessage::Ring(ring) => self.on_ring(from, *ring, out),
             ControlMessage::Have(mark) => self.on_have(from, mark, out),
             // The leader's, not the register's.
-            ControlMessage::Reports(_) => {}
+            ControlMessage::Reports(_)
+            | ControlMessage::Change(_)
+            | ControlMessage::Changed(..) => {}
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) fn ring_of(ids: &[u128]) -> Ring {
         highest: 0,
         paused: false,
         lineage: 0,
+        lost: Vec::new(),
     }
 }
 

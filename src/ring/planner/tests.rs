@@ -130,7 +130,12 @@ fn random_clusters_stay_balanced_and_move_little() {
         };
         let members = (1..=count).map(|number| member(number, zone(number), 1)).collect();
         let copies = rng.random_range(1..=5);
-        let first = found(ClusterId(1), Secret([0; 16]), members, Settings { copies });
+        let first = found(
+            ClusterId(1),
+            Secret([0; 16]),
+            members,
+            Settings { copies, ..Settings::default() },
+        );
         let mut ring = reached(&first, &plan(&first).expect("members stay"));
         let mut next = count;
         for step in 0..8 {

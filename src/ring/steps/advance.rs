@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, enough};
+use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring};
 
 use super::wish::{successor, undo};
 use super::{Progress, Stage, same};
@@ -30,6 +30,7 @@ impl Default for Limits {
 
 /// What steps are decided by, besides the ring.
 struct Known<'a, F> {
+    ring: &'a Ring,
     epoch: Epoch,
     paused: bool,
     leaving: Vec<MemberNumber>,
@@ -53,6 +54,7 @@ pub fn advance(
         *copying.entry(incoming).or_default() += 1;
     }
     let mut known = Known {
+        ring,
         epoch: next.epoch,
         paused: ring.paused,
         leaving: leaving.collect(),
@@ -82,6 +84,11 @@ impl<F: Fn(MemberNumber) -> bool> Known<'_, F> {
             Some(Change::Settle { incoming, before }) => self.settle(partition, *incoming, before),
             Some(Change::Cover { before, .. }) => self.cover(partition, before),
         }
+    }
+
+    /// How many of a row have to live for a newcomer to settle in it.
+    fn needed(&self, row: &[MemberNumber]) -> usize {
+        self.ring.needed(row)
     }
 
     fn living(&self, row: &[MemberNumber]) -> usize {
@@ -123,7 +130,7 @@ impl<F: Fn(MemberNumber) -> bool> Known<'_, F> {
             let Some(incoming) = self.newcomer(partition) else {
                 return;
             };
-            if self.living(&row) == 0 {
+            if self.living(&row) == 0 && self.needed(&row) > 0 {
                 return;
             }
             let gains = row.len() < goal.len();
@@ -156,7 +163,7 @@ impl<F: Fn(MemberNumber) -> bool> Known<'_, F> {
             return;
         }
         let copied = self.progress.has(partition, incoming, Stage::Copied);
-        let settles = self.living(&partition.row) >= enough(partition.row.len());
+        let settles = self.living(&partition.row) >= self.needed(&partition.row);
         if self.paused || !copied || !settles || !(self.lives)(incoming) {
             return;
         }

@@ -25,7 +25,7 @@ fn ring_of(count: u16, copies: u8) -> Ring {
         Member { number, id, name, addr, zone, weight, since, leaving: false }
     };
     let members = (1..=count).map(member).collect();
-    found(ClusterId(1), Secret([0; 16]), members, Settings { copies })
+    found(ClusterId(1), Secret([0; 16]), members, Settings { copies, ..Settings::default() })
 }
 
 /// What members that live would report about a ring's rows now.

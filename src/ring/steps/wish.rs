@@ -44,12 +44,18 @@ pub enum Wish {
     Weight(MemberNumber, u32),
     /// A member stands somewhere else.
     Zone(MemberNumber, String),
+    /// A member is gone for good, and so is what only its copies had: nobody waits for them. It leaves, too.
+    Lost(MemberNumber),
+    /// Rows are planned anew.
+    Rebalance,
+    /// Whether rows wait for an operator when a node joins.
+    Manual(bool),
     /// Rows take no step that can wait.
     Pause,
     /// They go on.
     Resume,
     /// Everything is given up that has not happened yet: rows that are prepared go back, goals are dropped, and
-    /// who was to leave stays. Seats that have changed hands stay changed.
+    /// who was to leave stays, unless it is lost. Seats that have changed hands stay changed.
     Abort,
 }
 
@@ -76,14 +82,33 @@ pub fn wish(ring: &Ring, wishes: &[Wish]) -> Result<Ring, Refused> {
     if next.members.iter().all(|member| member.leaving) {
         return refused("nobody would be left", "let one member stay, or stop the cluster");
     }
-    // To stop or to go on changes no goal, and to give up leaves none.
-    let only = |wish: &Wish| matches!(wish, Wish::Pause | Wish::Resume | Wish::Abort);
-    if !wishes.iter().all(only) {
+    // What was granted before changes nothing when it is wished again.
+    let same = (&next.members, &next.settings) == (&ring.members, &ring.settings);
+    let asked = |wish: &Wish| matches!(wish, Wish::Rebalance | Wish::Abort);
+    let anew = !same || wishes.iter().any(asked);
+    if anew && wishes.iter().any(|wish| plans(wish, &next)) {
         set_goals(&mut next);
     }
     match next.check() {
         Ok(()) => Ok(next),
         Err(why) => refused(why.to_string(), "look at `ringdove ring` and try again"),
+    }
+}
+
+/// Whether rows are planned anew on account of a wish.
+fn plans(wish: &Wish, next: &Ring) -> bool {
+    match wish {
+        // To stop or to go on changes no goal.
+        Wish::Pause | Wish::Resume => false,
+        // To give up leaves none, but for members that are lost.
+        Wish::Abort => next.members.iter().any(|member| member.leaving),
+        Wish::Admit(_) | Wish::Manual(_) => !next.settings.manual,
+        Wish::Leave(_)
+        | Wish::Replace { .. }
+        | Wish::Weight(..)
+        | Wish::Zone(..)
+        | Wish::Lost(_)
+        | Wish::Rebalance => true,
     }
 }
 
@@ -124,6 +149,18 @@ fn grant(next: &mut Ring, wish: &Wish) -> Result<(), Refused> {
             member(next, *number)?.zone.clone_from(zone);
             Ok(())
         }
+        Wish::Lost(number) => {
+            grant(next, &Wish::Leave(*number))?;
+            if !next.lost.contains(number) {
+                next.lost.push(*number);
+            }
+            Ok(())
+        }
+        Wish::Rebalance => Ok(()),
+        Wish::Manual(manual) => {
+            next.settings.manual = *manual;
+            Ok(())
+        }
         Wish::Pause => {
             next.paused = true;
             Ok(())
@@ -133,7 +170,9 @@ fn grant(next: &mut Ring, wish: &Wish) -> Result<(), Refused> {
             Ok(())
         }
         Wish::Abort => {
-            next.members.iter_mut().for_each(|member| member.leaving = false);
+            let lost = &next.lost;
+            let stays = |member: &mut Member| member.leaving = lost.contains(&member.number);
+            next.members.iter_mut().for_each(stays);
             let epoch = next.epoch;
             for partition in &mut next.partitions {
                 partition.goal = None;

@@ -113,12 +113,13 @@ impl Cluster {
             previous: 0,
             members: (1..=plan.nodes).map(member).collect(),
             partitions: (0..plan.partitions).map(partition).collect(),
-            settings: Settings { copies: plan.row.len() as u8 },
+            settings: Settings { copies: plan.row.len() as u8, ..Settings::default() },
             secret: Secret([7; 16]),
             dead: Dead::NONE,
             highest: 0,
             paused: false,
             lineage: 0,
+            lost: Vec::new(),
         };
         ring.check().expect("a ring");
         let mut cluster = Cluster {

@@ -72,7 +72,12 @@ pub(crate) fn ring(mix: &Mix) -> Ring {
         leaving: false,
     };
     let members = (1..=mix.shards.len() as u16).map(member).collect();
-    found(ClusterId(1), Secret([7; 16]), members, Settings { copies: mix.copies })
+    found(
+        ClusterId(1),
+        Secret([7; 16]),
+        members,
+        Settings { copies: mix.copies, ..Settings::default() },
+    )
 }
 
 /// The nodes, none of them running, with empty disks.

@@ -223,7 +223,11 @@ impl Founders {
             }
             Effect::Publish(view) => self.founded(at, &view.ring),
             // Later rings are another history's affair, and seeds are addresses here.
-            Effect::Tell { .. } | Effect::Resolve(_) | Effect::Dial(_) | Effect::Log(..) => {}
+            Effect::Tell { .. }
+            | Effect::Resolve(_)
+            | Effect::Dial(_)
+            | Effect::Answer(..)
+            | Effect::Log(..) => {}
         }
     }
 

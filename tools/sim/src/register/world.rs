@@ -304,7 +304,9 @@ impl World {
             | ControlMessage::Pull { .. }
             | ControlMessage::Ring(_)
             | ControlMessage::Have(_)
-            | ControlMessage::Reports(_) => {}
+            | ControlMessage::Reports(_)
+            | ControlMessage::Change(_)
+            | ControlMessage::Changed(..) => {}
         }
     }
 
@@ -447,5 +449,6 @@ pub(super) fn founding_ring(ids: &[NodeId]) -> Ring {
         highest: 0,
         paused: false,
         lineage: 0,
+        lost: Vec::new(),
     }
 }
