@@ -46,6 +46,12 @@ impl View {
         self.ring.row(slot).contains(&self.me)
     }
 
+    /// Whether a slot has an owner that answers and may not have settled yet.
+    pub fn settles(&self, slot: Slot) -> bool {
+        let settling = self.ring.partition(slot).settling();
+        settling.is_some_and(|(member, _)| member == self.me || self.is_up(member))
+    }
+
     /// Whether writes of a slot are sent to this node: it owns it, or is to own it.
     pub fn takes(&self, slot: Slot) -> bool {
         self.ring.partition(slot).is_sent(self.me)

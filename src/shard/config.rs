@@ -64,6 +64,8 @@ pub struct ShardConfig {
 
     /// The mean time between two rounds of slot sync. Each is drawn between half and one and a half.
     pub sync_interval: Duration,
+    /// The same while a step of a row waits for what this node pulls or drops: such rounds are with whom it waits for.
+    pub seat_interval: Duration,
     /// Clocks of slots compared in a round with one peer.
     pub clocks_max: usize,
     /// Deletes kept in the log for owners that may not have heard of them. Beyond that the oldest
@@ -118,6 +120,7 @@ impl Default for ShardConfig {
             hint_retry: Duration::from_secs(1),
             row_retry: Duration::from_millis(100),
             sync_interval: Duration::from_secs(1),
+            seat_interval: Duration::from_millis(200),
             clocks_max: 4_096,
             delete_log_max: 1 << 18,
             asks_max: 8,

@@ -304,8 +304,8 @@ impl<D: Disk> Shard<D> {
         self.learn_dead(&view);
         let before = self.view.replace(view.clone());
         self.recover();
-        self.sync_view();
         self.learn_seats(&view);
+        self.sync_view();
         self.rehome_hints(&view);
         self.reseat(&view);
         let Some(before) = before else { return self.deliver_hints() };

@@ -33,8 +33,8 @@ use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{Clocks, ClocksWanted, Frame, Level, Message, Reason};
 
-/// How many slots' clocks are asked for at once before a copy is dropped.
-const GOING_PER_ROUND: usize = 64;
+/// How many slots' clocks are asked for at once before a copy is dropped. An answer is no longer than a page.
+const GOING_PER_ROUND: usize = 1024;
 
 /// What the shard knows of seats that it comes into, or has lost.
 #[derive(Debug, Default)]
@@ -83,6 +83,29 @@ impl<D: Disk> Shard<D> {
     /// Whether this shard has anything to pull before it is done with a step.
     pub(super) fn comes(&self) -> bool {
         self.seats.coming.values().any(|coming| !coming.done)
+    }
+
+    /// Members that are up and whose word a step of a row waits for: what they have is to be pulled, or they are to have
+    /// what is dropped here.
+    pub(super) fn seat_peers(&self, view: &View) -> BTreeSet<MemberNumber> {
+        let mut peers = BTreeSet::new();
+        for (slot, coming) in self.seats.coming.iter().filter(|(_, coming)| !coming.done) {
+            let partition = view.ring.partition(*slot);
+            let sets = match &partition.change {
+                Some(Change::Settle { before, .. }) => before.clone(),
+                Some(Change::Cover { lost, before }) => vec![vec![*lost], before.clone()],
+                Some(Change::Prepare { .. }) | None => vec![partition.row.clone()],
+            };
+            peers.extend(sets.into_iter().flatten().filter(|peer| !coming.from.contains(peer)));
+        }
+        for (slot, by) in &self.seats.going {
+            let partition = view.ring.partition(*slot);
+            if partition.settling().is_none() && !self.store.clock(*slot).is_empty() {
+                peers.extend(partition.row.iter().filter(|peer| !by.contains(peer)));
+            }
+        }
+        peers.retain(|peer| *peer != view.me && view.is_up(*peer));
+        peers
     }
 
     /// Whether this node has a seat, and counts for nothing yet.

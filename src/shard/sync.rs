@@ -35,6 +35,9 @@ use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{Ask, Clocks, ClocksWanted, Message, SlotHashes, Summary};
 
+/// Rounds on account of steps of rows between two others.
+const SEAT_ROUNDS: u32 = 4;
+
 /// A slot being pulled from a peer.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -55,6 +58,10 @@ pub(super) struct Sync {
     next_round: Option<Duration>,
     /// The peer of the last round.
     last_peer: Option<MemberNumber>,
+    /// The peer of the last round on account of a step.
+    last_seat_peer: Option<MemberNumber>,
+    /// Rounds on account of steps since the last other one.
+    seat_rounds: u32,
     /// The ring that `shared` is made from.
     ring: Option<Arc<Ring>>,
     /// Places of the partitions that this node and a peer both own.
@@ -111,9 +118,15 @@ impl Sync {
 
     /// The next peer in turn that is up.
     fn next_peer(&self, view: &View) -> Option<MemberNumber> {
-        let up = || self.shared.keys().copied().filter(|member| view.is_up(*member));
-        up().find(|member| Some(*member) > self.last_peer).or_else(|| up().next())
+        let up = self.shared.keys().copied().filter(|member| view.is_up(*member));
+        next_after(self.last_peer, &up.collect())
     }
+}
+
+/// The one after `last`, in a circle.
+fn next_after(last: Option<MemberNumber>, peers: &BTreeSet<MemberNumber>) -> Option<MemberNumber> {
+    let later = peers.iter().find(|peer| Some(**peer) > last);
+    later.or_else(|| peers.first()).copied()
 }
 
 /// The classes of slots that two nodes tell apart: the larger of their shard counts.
@@ -139,17 +152,20 @@ impl<D: Disk> Shard<D> {
     }
 
     pub(super) fn sync_view(&mut self) {
-        let Some(view) = &self.view else { return };
-        self.sync.learn(view);
-        if self.sync.next_round.is_none() {
+        let Some(view) = self.view.clone() else { return };
+        self.sync.learn(&view);
+        if self.sync.next_round.is_none() || !self.seat_peers(&view).is_empty() {
             self.arm_sync();
         }
     }
 
+    /// Sets when the next round begins, unless one begins sooner.
     fn arm_sync(&mut self) {
-        let interval = self.config.sync_interval;
+        let waits = self.view.as_ref().is_some_and(|view| !self.seat_peers(view).is_empty());
+        let interval = if waits { self.config.seat_interval } else { self.config.sync_interval };
         let wait = interval / 2 + interval.mul_f64(self.rng.random::<f64>());
-        self.sync.next_round = Some(self.now.elapsed + wait);
+        let next = self.now.elapsed + wait;
+        self.sync.next_round = Some(self.sync.next_round.map_or(next, |set| set.min(next)));
     }
 
     /// Begins a round if one is due.
@@ -157,16 +173,13 @@ impl<D: Disk> Shard<D> {
         if self.sync.next_round.is_none_or(|at| at > self.now.elapsed) {
             return;
         }
+        self.sync.next_round = None;
         self.arm_sync();
         if !self.disk_takes_pages() {
             return;
         }
-        self.strip_some();
-        self.trim_deletes();
-        self.scrub_some();
         let Some(view) = self.view.clone() else { return };
-        let Some(peer) = self.sync.next_peer(&view) else { return };
-        self.sync.last_peer = Some(peer);
+        let Some(peer) = self.round_peer(&view) else { return };
         self.metrics.sync_rounds += 1;
         let classes = classes(self.config.shards, &view, peer);
         for class in self.own_classes(classes) {
@@ -174,6 +187,22 @@ impl<D: Disk> Shard<D> {
             self.ask_closing(&view, peer, class, classes);
         }
         self.ask_going(&view, peer);
+    }
+
+    /// Whom the round that begins is with: whoever a step waits for, and now and then the next of all in turn.
+    fn round_peer(&mut self, view: &View) -> Option<MemberNumber> {
+        let waited_for = self.seat_peers(view);
+        if !waited_for.is_empty() && self.sync.seat_rounds < SEAT_ROUNDS {
+            self.sync.seat_rounds += 1;
+            self.sync.last_seat_peer = next_after(self.sync.last_seat_peer, &waited_for);
+            return self.sync.last_seat_peer;
+        }
+        self.sync.seat_rounds = 0;
+        self.strip_some();
+        self.trim_deletes();
+        self.scrub_some();
+        self.sync.last_peer = self.sync.next_peer(view);
+        self.sync.last_peer
     }
 
     fn begin_round(&mut self, view: &View, peer: MemberNumber, class: u16, classes: u16) {

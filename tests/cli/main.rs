@@ -278,7 +278,7 @@ fn the_cluster_is_shown_in_the_promised_shapes() {
     assert_eq!(plan["members"].as_array().map(Vec::len), Some(4));
     assert_eq!((&plan["members"][0]["slots"], &plan["epoch"]), (&16384.into(), &1.into()));
     let shown = peer.run(&["plan", "join", "--data", "1000000"]).with(0).out;
-    assert!(shown.contains("ann → new-1") && shown.contains("nothing was changed"), "{shown}");
+    assert!(shown.contains("ann → new-1") && shown.contains("nothing was\nchanged"), "{shown}");
     assert!(peer.run(&["plan", "leave", "ann"]).with(7).err.contains("nobody would be left"));
 
     let bench = ["bench", "--seconds", "0.3", "--connections", "2", "--in-flight", "4"];

@@ -1,78 +1,12 @@
 //! Real processes: a node joins a cluster that exists, and the leader is killed meanwhile.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use ringdove::client::{Client, ClientOptions};
 use ringdove::rt;
-use ringdove::wire::{Answer, Level, MemberLine, Question, RingShown};
+use ringdove::wire::{Answer, Level, MemberLine, Question};
 
+use super::peers::Peer;
 use super::{eventually, free_addr, get, put, values};
-
-/// A node in a process of its own. Killed when it is dropped.
-struct Peer {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Peer {
-    fn start(data: &Path, name: &str, addr: SocketAddr, seeds: &[SocketAddr]) -> Self {
-        let seeds = seeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringdove"));
-        command.args(["start", "--name", name, "--shards", "2", "--seeds", &seeds]);
-        command.arg("--listen").arg(addr.to_string());
-        command.arg("--data").arg(data.join(name)).arg("--pages").arg(data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Peer { child: command.spawn().unwrap(), addr }
-    }
-
-    fn client(&self) -> Client {
-        let endpoint = [self.addr.to_string()];
-        eventually("a node answers", || {
-            rt::block_on(Client::connect(&endpoint, ClientOptions::default()))
-                .map_err(|error| error.to_string())
-        })
-    }
-
-    fn members(&self) -> Vec<MemberLine> {
-        let client = self.client();
-        eventually("a node lists the members", || {
-            match rt::block_on(client.ask(Question::Members)).map_err(|error| error.to_string())? {
-                Answer::Members(members) => Ok(members),
-                other => Err(format!("{other:?} is no list of members")),
-            }
-        })
-    }
-
-    fn ring(&self) -> Result<RingShown, String> {
-        let answer = rt::block_on(self.client().ask(Question::Ring));
-        match answer.map_err(|error| error.to_string())? {
-            Answer::Ring(ring) => Ok(ring),
-            other => Err(format!("{other:?} is no ring")),
-        }
-    }
-
-    /// Until it sees so many members, all up and with data connections.
-    fn wait_for(&self, count: usize) -> Vec<MemberLine> {
-        eventually("all members are up", || {
-            let members = self.members();
-            let up = members.iter().filter(|line| line.state == "UN").count();
-            if (members.len(), up) == (count, count) {
-                Ok(members)
-            } else {
-                Err(format!("{} sees {members:?}", self.addr))
-            }
-        })
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn a_fourth_process_joins_though_the_leader_is_killed() {
@@ -99,8 +33,7 @@ fn a_fourth_process_joins_though_the_leader_is_killed() {
         let ready = joined || status.waiting.is_empty() || status.waiting.contains("ready to join");
         if ready { Ok(()) } else { Err(status.waiting) }
     });
-    peers[leader].child.kill().unwrap();
-    peers[leader].child.wait().unwrap();
+    peers[leader].kill();
 
     let others: Vec<usize> = (0..4).filter(|place| *place != leader).collect();
     eventually("the others take it in", || {

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod continuity;
+mod growing;
 mod joining;
+mod peers;
 mod rollback;
 
 use std::collections::BTreeSet;

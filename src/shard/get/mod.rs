@@ -9,6 +9,8 @@
 //! every owner for itself: the others are asked, and all again every while, until its time is over.
 //! Not here: the join itself (`causality`), what repair sends (`repair`).
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use super::reply::{Asker, Head};
 use super::requests::Request;
 use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
-use crate::ring::{Epoch, MemberNumber, Slot, Token, View};
+use crate::ring::{Epoch, MemberNumber, Slot, Token};
 use crate::rules::{Rule, holds};
 use crate::storage::{Disk, Place};
 use crate::wire::{
@@ -175,7 +177,8 @@ impl<D: Disk> Shard<D> {
         let needed = get.level.needed(row.len());
         let up = row.iter().filter(|owner| view.is_up(**owner)).count();
         let counting = up - usize::from(self.recovering(slot));
-        if needed == 0 || needed > counting.max(1) {
+        let soon_enough = needed <= up && view.settles(slot);
+        if needed == 0 || needed > counting.max(1) && !soon_enough {
             let catching = if counting < up { ", one of them still catching up" } else { "" };
             let message = format!(
                 "level {} needs {needed} of the key's {} owners, and this node reaches {up}{catching}; try \
@@ -278,41 +281,6 @@ impl<D: Disk> Shard<D> {
         get.note(me, self.recovering(slot) || !vouches);
     }
 
-    /// The row has changed while the read was under way: the owners of now count, and no others.
-    pub(super) fn get_reseat(&mut self, view: &View, id: u64, mut get: GetRequest) {
-        let partition = view.ring.partition(get.token.slot());
-        if get.since == partition.since || get.asker.is_none() {
-            return self.requests.restore(id, Request::Get(get));
-        }
-        (get.since, get.row) = (partition.since, partition.row.clone());
-        get.needed = get.level.needed(get.row.len());
-        get.elsewhere.clear();
-        let new = |owner: &MemberNumber| {
-            *owner != view.me
-                && view.is_up(*owner)
-                && !get.answers.contains_key(owner)
-                && !get.asked.contains(owner)
-        };
-        get.spare = get.row.iter().copied().filter(new).collect();
-        let wanted = get.needed.saturating_sub(get.counted() + get.asked.len());
-        for _ in 0..wanted {
-            self.ask_another(id, &mut get);
-        }
-        self.advance_get(id, get);
-    }
-
-    /// An owner has another row than this node. It is asked again, in a while or when this node knows better.
-    pub(super) fn get_other_row(&mut self, id: u64, mut get: GetRequest, from: MemberNumber) {
-        if !get.asked.remove(&from) || get.asker.is_none() {
-            return self.get_lost(id, get, from);
-        }
-        get.elsewhere.insert(from);
-        let soon = self.now.elapsed + self.config.row_retry;
-        self.requests.rearm(id, soon.min(get.deadline));
-        self.ask_another(id, &mut get);
-        self.advance_get(id, get);
-    }
-
     pub(super) fn send_fetched(&mut self, fetching: Fetching, mut values: Values, whole: bool) {
         let Fetching { to, head, key, clock, entry } = fetching;
         let message = if whole {
@@ -341,6 +309,9 @@ impl<D: Disk> Shard<D> {
         let recovering = recovering || !self.vouches(get.slot(), from, get.level, get.needed);
         get.answers.insert(from, Seen::of(&entry.clone().map(|_, _| ()), &clock));
         get.note(from, recovering);
+        if recovering && self.may_settle(&get) {
+            self.ask_again_soon(id, &mut get, from);
+        }
         if recovering && get.asker.is_some() {
             self.ask_another(id, &mut get);
         }
@@ -407,7 +378,7 @@ impl<D: Disk> Shard<D> {
             return self.advance_get(id, get);
         }
         if get.asker.is_some() {
-            get.spare.extend(std::mem::take(&mut get.elsewhere));
+            self.ask_elsewhere(&mut get);
             self.look_again(&mut get);
             self.ask_another(id, &mut get);
         }
@@ -475,6 +446,9 @@ impl<D: Disk> Shard<D> {
         }
         if !get.asked.is_empty() || get.asker.is_some() && !get.elsewhere.is_empty() {
             return self.requests.restore(id, Request::Get(get));
+        }
+        if self.may_settle(&get) {
+            return self.wait_to_settle(id, get);
         }
         if get.asker.is_some() {
             let catching = match get.recovering.len() {

@@ -1,0 +1,97 @@
+//! Reads whose row changes while they are under way, or has an owner that does not count yet.
+//!
+//! Invariant: only owners of the row as this node knows it count, each by its word since it has been one. A read waits for
+//! an owner that settles as long as it has time, for that is a matter of a moment and not of a repair. Not here: how it
+//! settles (`seats`).
+
+use super::GetRequest;
+use crate::ring::{MemberNumber, View};
+use crate::shard::Shard;
+use crate::shard::requests::Request;
+use crate::storage::Disk;
+
+impl<D: Disk> Shard<D> {
+    /// The row has changed while the read was under way: the owners of now count, and no others.
+    pub(in crate::shard) fn get_reseat(&mut self, view: &View, id: u64, mut get: GetRequest) {
+        let partition = view.ring.partition(get.token.slot());
+        if get.since == partition.since || get.asker.is_none() {
+            return self.requests.restore(id, Request::Get(get));
+        }
+        (get.since, get.row) = (partition.since, partition.row.clone());
+        get.needed = get.level.needed(get.row.len());
+        get.elsewhere.clear();
+        // Who did not count may count now.
+        for owner in std::mem::take(&mut get.recovering) {
+            if owner == view.me && !get.loading {
+                self.look_here(&mut get);
+            } else if owner == view.me {
+                get.recovering.insert(owner);
+            } else {
+                get.answers.remove(&owner);
+            }
+        }
+        let new = |owner: &MemberNumber| {
+            *owner != view.me
+                && view.is_up(*owner)
+                && !get.answers.contains_key(owner)
+                && !get.asked.contains(owner)
+        };
+        get.spare = get.row.iter().copied().filter(new).collect();
+        let wanted = get.needed.saturating_sub(get.counted() + get.asked.len());
+        for _ in 0..wanted {
+            self.ask_another(id, &mut get);
+        }
+        self.advance_get(id, get);
+    }
+
+    /// An owner has another row than this node. It is asked again, in a while or when this node knows better.
+    pub(in crate::shard) fn get_other_row(
+        &mut self,
+        id: u64,
+        mut get: GetRequest,
+        from: MemberNumber,
+    ) {
+        if !get.asked.remove(&from) || get.asker.is_none() {
+            return self.get_lost(id, get, from);
+        }
+        self.ask_again_soon(id, &mut get, from);
+        self.ask_another(id, &mut get);
+        self.advance_get(id, get);
+    }
+
+    /// Whether the read has all it needs once an owner that has answered has settled.
+    pub(super) fn may_settle(&self, get: &GetRequest) -> bool {
+        let Some(view) = self.view.as_ref().filter(|_| get.asker.is_some()) else { return false };
+        let settling = view.ring.partition(get.slot()).settling();
+        settling.is_some_and(|(member, _)| get.recovering.contains(&member))
+            && get.counted() + 1 >= get.needed
+            && self.now.elapsed < get.deadline
+    }
+
+    /// Asks the owner that settles again after a while.
+    pub(super) fn wait_to_settle(&mut self, id: u64, mut get: GetRequest) {
+        let view = self.view.as_ref().expect("admitted only with a ring");
+        let settling = view.ring.partition(get.slot()).settling();
+        if let Some((member, _)) = settling {
+            self.ask_again_soon(id, &mut get, member);
+        }
+        self.requests.restore(id, Request::Get(get));
+    }
+
+    pub(super) fn ask_again_soon(&mut self, id: u64, get: &mut GetRequest, owner: MemberNumber) {
+        get.elsewhere.insert(owner);
+        let soon = self.now.elapsed + self.config.row_retry;
+        self.requests.rearm(id, soon.min(get.deadline));
+    }
+
+    /// Has those asked again that had another row, or did not count yet.
+    pub(super) fn ask_elsewhere(&mut self, get: &mut GetRequest) {
+        let elsewhere = std::mem::take(&mut get.elsewhere);
+        let (here, others): (Vec<_>, Vec<_>) =
+            elsewhere.into_iter().partition(|owner| self.is_me(*owner));
+        if !here.is_empty() && !get.loading {
+            self.look_here(get);
+        }
+        get.spare.extend(others);
+    }
+}
