@@ -368,8 +368,10 @@ impl<D: Disk> Shard<D> {
             Some(Seat::Away | Seat::Done) | None => return self.put_lost(id, put, from),
         }
         put.elsewhere.insert(from);
-        let soon = self.now.elapsed + self.config.row_retry;
-        self.requests.rearm(id, soon.min(put.patience_at.max(self.now.elapsed)).min(put.deadline));
+        let (now, soon) = (self.now.elapsed, self.now.elapsed + self.config.row_retry);
+        // Patience that is over does not end once more.
+        let next = if now < put.patience_at { soon.min(put.patience_at) } else { soon };
+        self.requests.rearm(id, next.min(put.deadline));
         self.requests.restore(id, Request::Put(put));
     }
 
