@@ -20,7 +20,7 @@ use super::doctor::Steps;
 use super::register::{Output, quorum};
 use super::{Control, Effect, Now, Phase};
 use crate::ring::steps::{Limits, Newcomer, Progress, Refused, Report, Wish, advance, wish};
-use crate::ring::{MemberNumber, NodeId, Ring};
+use crate::ring::{Member, MemberNumber, NodeId, Ring};
 use crate::wire::control::ControlMessage;
 use crate::wire::datagram::{Card, Hello, Stage};
 
@@ -345,12 +345,12 @@ impl Control {
     /// that members reported to be ready for, and who was to leave and has nothing left goes.
     fn wish(&self, ring: &Ring) -> Result<Option<Ring>, Refused> {
         let Phase::Member(members) = &self.phase else { return Ok(None) };
+        let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
         let new = self.ready().filter(|card| ring.member_by_id(card.id).is_none());
-        let wishes: Vec<Wish> = new.map(|card| Wish::Admit(newcomer(card))).collect();
+        let wishes: Vec<Wish> = new.filter_map(|card| comes(ring, card, up)).collect();
         if !wishes.is_empty() {
             return wish(ring, &wishes).map(Some);
         }
-        let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
         Ok(advance(ring, &self.deciding.progress, up, Limits::default()))
     }
 
@@ -418,6 +418,18 @@ impl Control {
             effects.push(Effect::Log(log::Level::Warn, format!("the ring stays as it is: {why}")));
         }
         self.carry_out(out, effects);
+    }
+}
+
+/// How a node comes in that is ready. One of the name and the address of a member is what became of that: its directory was
+/// wiped, or is an old copy. It takes that one's place, once that one is known to be down.
+fn comes(ring: &Ring, card: &Card, up: impl Fn(MemberNumber) -> bool) -> Option<Wish> {
+    let new = newcomer(card);
+    let same = |member: &&Member| (&member.name, member.addr) == (&card.name, card.addr);
+    match ring.members.iter().filter(same).max_by_key(|member| member.number) {
+        None => Some(Wish::Admit(new)),
+        Some(old) if up(old.number) => None,
+        Some(old) => Some(Wish::Succeed { old: old.number, new }),
     }
 }
 

@@ -282,3 +282,28 @@ fn who_joins_by_hand_owns_nothing_until_rows_are_planned_anew() {
     settle(&mut net, late);
     assert!(held(ring(&net, late), new) * 2 > 16384 * 3 / 6);
 }
+
+/// A wiped directory is a node that nobody knows, where somebody was, under the same name.
+#[test]
+fn a_wiped_directory_takes_the_place_of_what_it_was() {
+    let mut net = five(48);
+    change(&mut net, 1, &[Proposed::Weight { member: "n5".to_owned(), weight: 2 }]).expect("decided");
+    settle(&mut net, 0);
+    let old = number(&net, "n5");
+    net.kill(4);
+    let late = net.add(&[0, 1]);
+    let (addr, name) = (net.nodes[4].addr, net.nodes[4].config.name.clone());
+    net.nodes[4].addr = net.nodes[late].addr;
+    (net.nodes[late].addr, net.nodes[late].config.advertise) = (addr, addr);
+    net.nodes[late].config.name = name;
+    net.start(late);
+    let comes = |net: &Net| net.nodes[late].view.is_some();
+    assert!(net.run_until(seconds(30.0), comes));
+    settle(&mut net, late);
+    assert!(net.run_until(seconds(10.0), |net| ring(net, late).members.len() == 5));
+    let ring = ring(&net, late);
+    let new = ring.member_by_id(net.machine(late).id()).expect("a member");
+    assert_eq!((ring.member(old), new.weight, new.number.0), (None, 2, 6));
+    // It had two of six parts of three copies, and so has it again.
+    assert!(held(ring, new.number).abs_diff(16384) < 500, "{}", held(ring, new.number));
+}

@@ -31,6 +31,13 @@ pub struct Newcomer {
 pub enum Wish {
     /// A node comes in.
     Admit(Newcomer),
+    /// A node comes in and takes the place of a member, with its weight.
+    Succeed {
+        /// Who leaves. It is down.
+        old: MemberNumber,
+        /// Who comes.
+        new: Newcomer,
+    },
     /// A member gives up all its seats, and leaves when it has none. It may be down.
     Leave(MemberNumber),
     /// A member leaves, and another one takes its weight. The other one has been admitted before.
@@ -104,6 +111,7 @@ fn plans(wish: &Wish, next: &Ring) -> bool {
         Wish::Abort => next.members.iter().any(|member| member.leaving),
         Wish::Admit(_) | Wish::Manual(_) => !next.settings.manual,
         Wish::Leave(_)
+        | Wish::Succeed { .. }
         | Wish::Replace { .. }
         | Wish::Weight(..)
         | Wish::Zone(..)
@@ -122,6 +130,11 @@ pub(super) fn successor(ring: &Ring) -> Ring {
 fn grant(next: &mut Ring, wish: &Wish) -> Result<(), Refused> {
     match wish {
         Wish::Admit(newcomer) => admit(next, newcomer),
+        Wish::Succeed { old, new } => {
+            admit(next, new)?;
+            let new = MemberNumber(next.highest);
+            grant(next, &Wish::Replace { old: *old, new })
+        }
         Wish::Leave(number) => {
             member(next, *number)?.leaving = true;
             undo_for(next, *number);
