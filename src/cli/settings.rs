@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub sync: SyncMode,
     pub pages: Option<PathBuf>,
     pub restored: bool,
+    pub keep_id: bool,
     pub salvage: bool,
     pub limits: Limits,
 }
@@ -93,6 +94,7 @@ impl Settings {
             },
             pages: args.pages.or(file.pages),
             restored: args.restored,
+            keep_id: args.keep_id,
             salvage: args.salvage,
             limits: Limits {
                 requests: file.limits.requests.map_or(usual.requests, |most| most as usize),
@@ -190,6 +192,7 @@ mod tests {
             sync: SyncMode::Interval(SYNC_INTERVAL),
             pages: Some("p".into()),
             restored: false,
+            keep_id: false,
             salvage: false,
             limits: Limits { requests: 7, request_bytes: 8, hint_bytes: 9 },
         };

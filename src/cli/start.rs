@@ -100,6 +100,7 @@ fn config_of(settings: &Settings) -> Result<NodeConfig, Trouble> {
         limits: settings.limits,
         pages: settings.pages.clone(),
         restored: settings.restored,
+        keep_id: settings.keep_id,
         salvage: settings.salvage,
         links: Links::new(),
         ..NodeConfig::new(&settings.data)

@@ -55,9 +55,12 @@ pub struct NodeConfig {
     /// `/dev/shm`, or for no page at all where there is none: then every start counts as one from an old
     /// copy, which is safe and lets clocks grow.
     pub pages: Option<PathBuf>,
-    /// Whether its data were put back from an old copy or lost in part. Then it counts for no read at
-    /// quorum before it has caught up with other owners; so it does when it, or a peer, notices.
+    /// Whether its data were put back from an old copy or lost in part. Then it joins its cluster anew, under another id,
+    /// and takes the place of the member it was; so it does when it notices.
     pub restored: bool,
+    /// Whether the node stays the member that it was although synced data are missing. Only right when all members were
+    /// put back at once, so that nobody is left to take it in.
+    pub keep_id: bool,
     /// Whether a log that is damaged is replaced by what can be saved of it; the damaged one is kept beside
     /// it. Without this a node with a damaged log does not start.
     pub salvage: bool,
@@ -105,6 +108,7 @@ impl NodeConfig {
             segment_bytes: Options::default().segment_bytes,
             pages: None,
             restored: false,
+            keep_id: false,
             salvage: false,
             links: Links::new(),
         }

@@ -182,6 +182,11 @@ impl Home {
         Ok((NodeNote { format: FORMAT, shards, life: 0, starts: 0, directory: [0, 0] }, state))
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Replaces what the control machine wrote down, durably.
     pub(super) fn save_control(&self, state: &ControlState) -> io::Result<()> {
         self.notes.save(CONTROL, &state.encode())

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 use rand::RngExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 
 use super::accept;
 use super::config::{NodeConfig, StartError};
@@ -25,7 +27,7 @@ use super::home::Home;
 use super::house::{House, Identity};
 use super::inbox::{Completion, Inbox, Mailbox, inbox};
 use super::metrics::{Counters, Metrics};
-use crate::control::{Control, ControlConfig};
+use crate::control::{Control, ControlConfig, ControlState};
 use crate::ring::NodeId;
 use crate::rt;
 use crate::shard::ShardConfig;
@@ -80,7 +82,7 @@ impl Node {
     /// Starts a node. Blocks while it reads its logs; when this returns it listens. It takes requests
     /// once it has a ring: at once on its own, or when all founders have been heard.
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
-        let (mut home, state) = Home::open(&config.data, config.shards)?;
+        let (mut home, mut state) = Home::open(&config.data, config.shards)?;
         let mut page = home.page(config.pages.as_deref())?;
         let (tcp, udp, addr) = rt::block_on(listen(config.listen))?;
         let advertise = config.advertise.unwrap_or(addr);
@@ -93,14 +95,15 @@ impl Node {
             copies: config.copies,
             shards: home.shards,
         };
-        let id = state.id;
-        let control = Control::new(control, state, rand::rng().random())?;
         let last_life = home.last_life();
         let options = Options { segment_bytes: config.segment_bytes, last_life };
         let mut prepared = prepare(&home, options, config.salvage)?;
-        if config.restored || home.lacks(page.as_ref(), &ends(&prepared))? {
-            begin_recovering(&mut prepared)?;
+        let lacks = config.restored || home.lacks(page.as_ref(), &ends(&prepared))?;
+        if lacks || prepared.iter().any(|one| one.store.recovering()) {
+            doubt(&home, &mut state, &mut prepared, config.keep_id)?;
         }
+        let id = state.id;
+        let control = Control::new(control, state, rand::rng().random())?;
         let ends = ends(&prepared);
         let life = home.begin(page.as_mut(), &ends)?;
 
@@ -326,6 +329,30 @@ fn salvage_one(dir: &Path, shard: u16, options: Options) -> Result<(), StartErro
 /// Where the logs end.
 fn ends(prepared: &[Prepared]) -> Vec<LogEnd> {
     prepared.iter().map(|one| one.store.end()).collect()
+}
+
+/// Synced data are missing, and with them may be what this node promised: it is not the member any more that it was, and
+/// goes on as somebody new, who takes that one's place with what data there are. A cluster of one promised
+/// nobody anything, and an operator may know better: then it only catches up.
+fn doubt(
+    home: &Home,
+    state: &mut ControlState,
+    prepared: &mut [Prepared],
+    keep_id: bool,
+) -> Result<(), StartError> {
+    let others = state.ring.as_ref().is_some_and(|ring| ring.members.len() > 1);
+    if others && !keep_id {
+        let old = state.id;
+        state.reborn(&mut UnwrapErr(SysRng));
+        home.save_control(state)
+            .map_err(|why| StartError::Notes { dir: home.path().to_owned(), why })?;
+        log::warn!(
+            "synced data are missing here, so this is not member {old} any more; it joins the cluster again as {}, and \
+             takes that one's place with the data it has",
+            state.id
+        );
+    }
+    begin_recovering(prepared)
 }
 
 /// Writes down that synced data are missing, before the page says that all is as it should be.

@@ -287,7 +287,8 @@ fn who_joins_by_hand_owns_nothing_until_rows_are_planned_anew() {
 #[test]
 fn a_wiped_directory_takes_the_place_of_what_it_was() {
     let mut net = five(48);
-    change(&mut net, 1, &[Proposed::Weight { member: "n5".to_owned(), weight: 2 }]).expect("decided");
+    change(&mut net, 1, &[Proposed::Weight { member: "n5".to_owned(), weight: 2 }])
+        .expect("decided");
     settle(&mut net, 0);
     let old = number(&net, "n5");
     net.kill(4);

@@ -98,12 +98,16 @@ pub(crate) struct StartArgs {
     /// memory [default: /dev/shm]
     #[arg(long, value_name = "DIR", env = "RINGDOVE_PAGES", hide_env = true)]
     pub pages: Option<PathBuf>,
-    /// Its data were put back from an old copy, or lost in part: it catches up with the other owners before
-    /// it counts for reads at quorum. A node that notices does so by itself
+    /// Its data were put back from an old copy, or lost in part: it joins its cluster anew, and takes the place
+    /// of the member it was, with the data it has. A node that notices does so by itself
     #[arg(long, env = "RINGDOVE_RESTORED", hide_env = true)]
     pub restored: bool,
+    /// Stay the member that it was, although data are missing: only when all members were put back at once,
+    /// so that nobody is left to take it in
+    #[arg(long, env = "RINGDOVE_KEEP_ID", hide_env = true)]
+    pub keep_id: bool,
     /// Replace a log that is damaged by what can be saved of it, and keep the damaged one beside it; the node
-    /// catches up with the other owners before it counts for reads at quorum
+    /// joins its cluster anew, as with --restored
     #[arg(long, env = "RINGDOVE_SALVAGE", hide_env = true)]
     pub salvage: bool,
     /// A file that says any of the above, in TOML; flags and environment variables go before it
