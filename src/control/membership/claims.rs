@@ -6,6 +6,7 @@
 //! Not here: who finds whom silent (`detector`).
 
 use super::super::{Effect, Now};
+use super::sync::bucket;
 use super::{Membership, detector};
 use crate::ring::MemberNumber;
 use crate::wire::gossip::{Claim, Details, Digest, Essentials, MAX_ACCUSERS, News, Rank, Stamp};
@@ -48,6 +49,7 @@ impl Membership {
         }
         let Some(known) = self.known.get_mut(&of) else { return false };
         let learnt = known.learn(essentials, details);
+        self.newest = self.newest.max(known.epoch);
         let before = known.claim;
         let larger = before.is_none_or(|before| before < claim);
         let accused = before == Some(claim)
@@ -160,11 +162,11 @@ impl Membership {
     pub(super) fn reprint(&mut self, of: MemberNumber) {
         if of == self.me {
             let new = print(&self.voice.digest(of));
-            self.fingerprint ^= self.my_print ^ new;
+            self.prints[bucket(of)] ^= self.my_print ^ new;
             self.my_print = new;
         } else if let Some(known) = self.known.get_mut(&of) {
             let new = print(&known.digest(of));
-            self.fingerprint ^= known.print ^ new;
+            self.prints[bucket(of)] ^= known.print ^ new;
             known.print = new;
         }
     }

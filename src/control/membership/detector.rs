@@ -365,7 +365,8 @@ impl Membership {
             .chain(witness)
             .chain(next)
             .chain(self.details_due())
-            .chain(self.sync_due());
+            .chain(self.sync_due())
+            .chain(self.publish_due());
         condemned.chain(inquiries).chain(errands).chain(rest).min()
     }
 

@@ -36,12 +36,12 @@ use rand::rngs::ChaCha8Rng;
 use super::{Effect, Moved, Now};
 use crate::ring::{Epoch, MemberNumber, NodeId, Ring};
 use crate::wire::datagram::Datagram;
-use crate::wire::gossip::{Claim, Head, News};
+use crate::wire::gossip::{BUCKETS, Claim, Head, News};
 use claims::Source;
 use detector::Detector;
 pub(super) use known::Known;
 use rumours::Rumours;
-use sync::Sync;
+use sync::{Sync, bucket};
 use view::Shown;
 pub(super) use voice::Voice;
 
@@ -75,14 +75,18 @@ pub(super) struct Membership {
     pub me: MemberNumber,
     /// All others.
     pub known: BTreeMap<MemberNumber, Known>,
+    /// All, the oldest first.
+    by_age: Vec<MemberNumber>,
+    /// The latest epoch that any of them ever had.
+    newest: Epoch,
     numbers: BTreeMap<NodeId, MemberNumber>,
     pub voice: Voice,
     detector: Detector,
     rumours: Rumours,
     next_rumours: Now,
     sync: Sync,
-    /// A hash of all that is known, and this node's own part of it.
-    fingerprint: u64,
+    /// Hashes of all that is known, by bucket, and this node's own part.
+    prints: [u64; BUCKETS],
     my_print: u64,
     random: ChaCha8Rng,
     /// Whether a member remembers more of this node's logs than they hold.
@@ -91,6 +95,7 @@ pub(super) struct Membership {
     outlived: bool,
     /// Whether something changed that others may want to be told.
     changed: bool,
+    next_publish: Now,
     shown: Option<Shown>,
     dialled: Vec<super::Route>,
 }
@@ -113,18 +118,21 @@ impl Membership {
             me: number_of(&ring, voice.id),
             ring: Arc::new(ring),
             known: BTreeMap::new(),
+            by_age: Vec::new(),
+            newest: Epoch(0),
             numbers: BTreeMap::new(),
             voice,
             detector: Detector::new(now),
             rumours: Rumours::default(),
             next_rumours: now,
             sync: Sync::new(now),
-            fingerprint: 0,
+            prints: [0; BUCKETS],
             my_print: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
             rolled_back: false,
             outlived: false,
             changed: true,
+            next_publish: now,
             shown: None,
             dialled: Vec::new(),
         };
@@ -145,7 +153,7 @@ impl Membership {
         assert_eq!(number_of(&ring, self.voice.id), self.me, "a member keeps its number");
         (self.ring_hash, self.ring) = (ring.hash(), ring);
         self.take_members(&[], now);
-        self.changed = true;
+        (self.changed, self.next_publish) = (true, now);
     }
 
     fn take_members(&mut self, moved: &[Moved], now: Now) {
@@ -159,7 +167,14 @@ impl Membership {
                 (member.number, known.unwrap_or_else(|| Known::new(member, moved, now)))
             })
             .collect();
-        self.fingerprint = self.known.values().fold(self.my_print, |all, known| all ^ known.print);
+        let mut members = Vec::from_iter(&ring.members);
+        members.sort_by_key(|member| (member.since, member.number));
+        self.by_age = members.into_iter().map(|member| member.number).collect();
+        self.prints = [0; BUCKETS];
+        self.prints[bucket(self.me)] = self.my_print;
+        for (of, known) in &self.known {
+            self.prints[bucket(*of)] ^= known.print;
+        }
         self.reorder();
     }
 
@@ -239,6 +254,7 @@ impl Membership {
             effects.push(Effect::Log(log::Level::Error, fork_alarm(&known.name, head.epoch)));
         }
         (known.epoch, known.ring) = (head.epoch, head.ring);
+        self.newest = self.newest.max(head.epoch);
         let claim = Claim::alive(head.boot, head.incarnation);
         let news = News { of: from, claim, accusers: Vec::new(), essentials: None, details: None };
         self.merge(now, news, Source::Spreads, effects);

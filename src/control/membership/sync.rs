@@ -64,18 +64,18 @@ impl Sync {
     }
 }
 
-fn bucket(of: MemberNumber) -> usize {
+pub(super) fn bucket(of: MemberNumber) -> usize {
     usize::from(of.0) % BUCKETS
 }
 
 impl Membership {
     fn buckets(&self) -> Vec<u32> {
-        let mut buckets = vec![0; BUCKETS];
-        let others = self.known.iter().map(|(of, known)| (*of, known.print));
-        for (of, print) in others.chain([(self.me, self.my_print)]) {
-            buckets[bucket(of)] ^= (print ^ (print >> 32)) as u32;
-        }
-        buckets
+        self.prints.iter().map(|print| (print ^ (print >> 32)) as u32).collect()
+    }
+
+    /// One number for all that is known.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.prints.iter().fold(0, |all, print| all ^ print)
     }
 
     /// A datagram came from a member: does it know what this node knows?
@@ -89,7 +89,7 @@ impl Membership {
     ) {
         let known = self.known.get(&with).filter(|known| known.addr == at);
         let fit = known.is_some_and(|known| known.rank() == Some(Rank::Alive));
-        if head.fingerprint == self.fingerprint || now < self.sync.next || !fit {
+        if head.fingerprint == self.fingerprint() || now < self.sync.next || !fit {
             return;
         }
         let every = if head.ring == self.ring_hash { EVERY } else { SELDOM };

@@ -79,10 +79,10 @@ fn ghosts() {
         members.known.iter().map(|(number, known)| (number.0, known.rank())).collect()
     };
     assert_eq!(known(&members), [(2, Some(Rank::Alive)), (3, Some(Rank::Alive))], "4 is no member");
-    let before = members.fingerprint;
+    let before = members.fingerprint();
     members.adopt(Arc::new(ring(2, &[1, 2, 4])), Duration::ZERO);
     assert_eq!(known(&members), [(2, Some(Rank::Alive)), (4, None)]);
-    assert_ne!(members.fingerprint, before);
+    assert_ne!(members.fingerprint(), before);
     for _ in 0..3 {
         say(&mut members, 2, 2, vec![alive(3), alive(4)], &mut effects);
         members.tick(Duration::from_secs(1), &mut effects);

@@ -9,18 +9,28 @@
 //! (`detector`, `claims`).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::{Effect, Moved, Now, Route};
 use super::{Known, Membership};
 use crate::ring::{Epoch, Liveness as Opinion, MemberNumber, Peer, View};
 use crate::wire::gossip::Rank;
 
+/// How often at most the rest of the node is told what others say: a view is as long as the ring. What
+/// happens to this node itself is told at once.
+const PUBLISH: Duration = Duration::from_millis(20);
+
 impl Membership {
+    /// When the rest of the node is to be told of what has changed.
+    pub(super) fn publish_due(&self) -> Option<Now> {
+        self.changed.then_some(self.next_publish)
+    }
+
     /// The server says how a member's data lanes are.
     pub fn lane(&mut self, member: MemberNumber, open: bool) {
         if let Some(known) = self.known.get_mut(&member) {
             known.lane = Some(open);
-            self.changed = true;
+            (self.changed, self.next_publish) = (true, Duration::ZERO);
         }
     }
 
@@ -52,9 +62,10 @@ impl Membership {
 
     /// Tells the rest of the node what changed since it was last told. Whether anything did.
     pub fn publish(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
-        if !std::mem::take(&mut self.changed) {
+        if !self.changed || now < self.next_publish {
             return false;
         }
+        (self.changed, self.next_publish) = (false, now + PUBLISH);
         for known in self.known.values_mut() {
             let up = known.answers();
             if up != known.up {
@@ -96,6 +107,9 @@ impl Membership {
 
     /// A live member that has a newer ring than this node, the newest there is: there it can be had.
     pub fn newer_ring(&self) -> Option<MemberNumber> {
+        if self.newest <= self.ring.epoch {
+            return None;
+        }
         let newer = self.known.iter().filter(|(_, known)| known.epoch > self.ring.epoch);
         let live = newer.filter(|(_, known)| known.answers());
         live.max_by_key(|(_, known)| known.epoch).map(|(number, _)| *number)
@@ -107,9 +121,8 @@ impl Membership {
             let rank = self.known.get(&number).and_then(|known| known.rank());
             number == self.me || rank.is_some_and(|rank| rank <= Rank::Suspect)
         };
-        let members = self.ring.members.iter().filter(|member| live(member.number));
-        let oldest = members.min_by_key(|member| (member.since, member.number));
-        oldest.expect("this node itself is live").number
+        let oldest = self.by_age.iter().copied().find(|number| live(*number));
+        oldest.expect("this node itself is live")
     }
 }
 

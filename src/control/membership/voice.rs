@@ -68,7 +68,7 @@ impl Membership {
             incarnation: self.voice.incarnation,
             epoch: self.ring.epoch,
             ring: self.ring_hash,
-            fingerprint: self.fingerprint,
+            fingerprint: self.fingerprint(),
         }
     }
 
