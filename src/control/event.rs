@@ -38,6 +38,8 @@ pub enum Event {
     Asked(u64, Ask),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
     LogPosition(Vec<u64>),
+    /// The process stops in order: others are told, and nothing is done afterwards.
+    Stop,
 }
 
 /// Everything the control machine can want.

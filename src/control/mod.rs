@@ -100,6 +100,8 @@ pub struct Control {
     register: Register,
     deciding: Deciding,
     asking: Asking,
+    /// Whether this life ended in order.
+    stopped: bool,
 }
 
 impl Control {
@@ -134,11 +136,16 @@ impl Control {
             register,
             deciding: Deciding::default(),
             asking: Asking::default(),
+            stopped: false,
         })
     }
 
     /// Something happened. What follows from it is appended to `effects`.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        if self.stopped {
+            self.due = now.max(self.due) + IDLE;
+            return;
+        }
         self.tell_time(now, effects);
         match event {
             Event::Tick => {}
@@ -160,9 +167,18 @@ impl Control {
                 }
                 self.log = positions;
             }
+            Event::Stop => return self.stop(effects),
         }
         self.go_on(effects);
         self.due = self.deadline();
+    }
+
+    /// Says goodbye. Who is no member has nobody to say it to.
+    fn stop(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Member(members) = &mut self.phase {
+            members.leave(effects);
+        }
+        self.stopped = true;
     }
 
     /// When [`Event::Tick`] is due at the latest.
@@ -309,6 +325,7 @@ impl Control {
             incarnation: 0,
             told: (ring.epoch, 0),
             version: 1,
+            left: false,
         };
         self.next_call = self.me.now + CALL;
         let (moved, seed) = (&self.me.state.moved, self.random.random());

@@ -643,7 +643,7 @@ impl Membership {
     }
 }
 
-fn shuffle(order: &mut [MemberNumber], random: &mut rand::rngs::ChaCha8Rng) {
+pub(super) fn shuffle<T>(order: &mut [T], random: &mut rand::rngs::ChaCha8Rng) {
     for last in (1..order.len()).rev() {
         order.swap(last, random.random_range(0..=last));
     }

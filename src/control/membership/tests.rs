@@ -35,6 +35,7 @@ fn membership(effects: &mut Vec<Effect>) -> Membership {
         incarnation: 0,
         told: (ring.epoch, 0),
         version: 1,
+        left: false,
     };
     Membership::new(ring, &[], voice, 1, Duration::ZERO, effects)
 }

@@ -11,6 +11,7 @@
 use std::net::SocketAddr;
 
 use super::super::Effect;
+use super::detector::shuffle;
 use super::{Membership, rumours};
 use crate::ring::{Epoch, MemberNumber, NodeId};
 use crate::wire::datagram::{Datagram, MAX_DATAGRAM};
@@ -34,11 +35,14 @@ pub(in crate::control) struct Voice {
     /// Which ring it said to have, and the how-manieth time that it said anything.
     pub told: (Epoch, u64),
     pub version: u64,
+    /// Whether this life ends here, by its own will.
+    pub left: bool,
 }
 
 impl Voice {
     pub fn claim(&self) -> Claim {
-        Claim::alive(self.boot, self.incarnation)
+        let claim = Claim::alive(self.boot, self.incarnation);
+        if self.left { claim.ranked(Rank::Left) } else { claim }
     }
 
     pub fn essentials(&self) -> Essentials {
@@ -167,6 +171,21 @@ impl Membership {
         let news = Vec::from_iter(self.rumour(to));
         let gossip = Gossip { head: self.head(id), news };
         effects.push(Effect::Datagram(at, Datagram::Facts(gossip).encode()));
+    }
+
+    /// Says to as many as a rumour is told to that this life ends here: nobody has to find that out. They pass it on.
+    pub fn leave(&mut self, effects: &mut Vec<Effect>) {
+        self.voice.left = true;
+        let (claim, accusers) = (self.voice.claim(), Vec::new());
+        let news = News { of: self.me, claim, accusers, essentials: None, details: None };
+        let there = self.known.iter().filter(|(_, known)| known.rank() == Some(Rank::Alive));
+        let mut told = Vec::from_iter(there.map(|(of, known)| (*of, known.id)));
+        shuffle(&mut told, &mut self.random);
+        told.truncate(rumours::TOLD * rumours::limit(self.ring.members.len()) as usize);
+        for (to, id) in told {
+            let gossip = Gossip { head: self.head(id), news: vec![news.clone()] };
+            self.say(to, Datagram::Rumours(gossip), effects);
+        }
     }
 
     pub(super) fn say(&self, to: MemberNumber, datagram: Datagram, effects: &mut Vec<Effect>) {
