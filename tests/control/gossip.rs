@@ -14,40 +14,40 @@ use ringdove::wire::gossip::{
 
 use super::net::{Net, addr, seconds};
 
-fn all_up(net: &Net) -> bool {
+pub fn all_up(net: &Net) -> bool {
     let running: BTreeSet<MemberNumber> = running(net).map(number).collect();
     running_views(net).all(|seen| seen == running)
 }
 
-fn running(net: &Net) -> impl Iterator<Item = usize> + '_ {
+pub fn running(net: &Net) -> impl Iterator<Item = usize> + '_ {
     (0..net.nodes.len()).filter(|place| net.nodes[*place].machine.is_some())
 }
 
-fn running_views(net: &Net) -> impl Iterator<Item = BTreeSet<MemberNumber>> + '_ {
+pub fn running_views(net: &Net) -> impl Iterator<Item = BTreeSet<MemberNumber>> + '_ {
     running(net).map(|place| net.seen(place))
 }
 
-fn number(place: usize) -> MemberNumber {
+pub fn number(place: usize) -> MemberNumber {
     MemberNumber(place as u16 + 1)
 }
 
 /// What a member says in its head to another, in the life that it is in.
-fn head(net: &Net, from: usize, to: usize) -> Head {
+pub fn head(net: &Net, from: usize, to: usize) -> Head {
     Head { to: net.nodes[to].disk.id, ..net.heads[&from] }
 }
 
 /// A member says this to another.
-fn tell(net: &mut Net, from: usize, to: usize, news: Vec<News>) {
+pub fn tell(net: &mut Net, from: usize, to: usize, news: Vec<News>) {
     let gossip = Gossip { head: head(net, from, to), news };
     net.step(to, Event::Datagram(addr(from), Datagram::Rumours(gossip).encode()));
 }
 
-fn claims(of: usize, claim: Claim) -> News {
+pub fn claims(of: usize, claim: Claim) -> News {
     News { of: number(of), claim, accusers: Vec::new(), essentials: None, details: None }
 }
 
 /// Bytes per second and node.
-fn rate(net: &mut Net, length: f64) -> f64 {
+pub fn rate(net: &mut Net, length: f64) -> f64 {
     let before = net.sent.0;
     net.run(length);
     let nodes = running(net).count() as f64;
@@ -55,7 +55,7 @@ fn rate(net: &mut Net, length: f64) -> f64 {
 }
 
 /// Who is missed by whom, and what is said of that.
-fn missed(net: &Net) -> Vec<String> {
+pub fn missed(net: &Net) -> Vec<String> {
     let running: BTreeSet<MemberNumber> = running(net).map(number).collect();
     let missed = |place: usize| running.difference(&net.seen(place)).copied().collect::<Vec<_>>();
     let line = |place: usize| {
@@ -65,7 +65,7 @@ fn missed(net: &Net) -> Vec<String> {
     (0..net.nodes.len()).filter(|place| !missed(*place).is_empty()).map(line).collect()
 }
 
-fn downs(net: &Net, place: usize) -> usize {
+pub fn downs(net: &Net, place: usize) -> usize {
     net.nodes[place].said.iter().filter(|line| line.contains("is down")).count()
 }
 
@@ -111,7 +111,7 @@ fn a_dead_replica_is_avoided_within_seconds_and_all_agree_soon() {
     }
 }
 
-/// With few members everybody is probed by everybody, in turn: nobody is left out by chance.
+/// Trap 15. With few members everybody is probed by everybody, in turn: nobody is left out by chance.
 #[test]
 fn small_clusters_probe_everybody() {
     for count in 2..=6 {
@@ -128,7 +128,7 @@ fn small_clusters_probe_everybody() {
     }
 }
 
-/// A restart wins over everything that was said of the life before, also over what is said late.
+/// Trap 2. A restart wins over everything that was said of the life before, also over what is said late.
 #[test]
 fn mass_restart() {
     let count = 60;
@@ -172,7 +172,7 @@ fn mass_restart() {
     );
 }
 
-fn split(net: &mut Net, left: usize) {
+pub fn split(net: &mut Net, left: usize) {
     for a in 0..left {
         for b in left..net.nodes.len() {
             net.cut.extend([(a, b), (b, a)]);
@@ -180,7 +180,7 @@ fn split(net: &mut Net, left: usize) {
     }
 }
 
-/// However long a split lasts, nobody is given up.
+/// Trap 3. However long a split lasts, nobody is given up.
 #[test]
 fn long_split() {
     for restarted in [false, true] {
@@ -204,7 +204,7 @@ fn long_split() {
     }
 }
 
-/// Halves of a larger cluster find each other, all of them.
+/// Trap 3. Halves of a larger cluster find each other, all of them.
 #[test]
 fn a_split_of_sixty_heals() {
     let count = 60;
@@ -221,7 +221,7 @@ fn a_split_of_sixty_heals() {
     assert!(rate(&mut net, 10.0) < 800.0, "quiet again");
 }
 
-/// Contradictions end in one state, and then nobody speaks of them any more.
+/// Trap 5. Contradictions end in one state, and then nobody speaks of them any more.
 #[test]
 fn quiesce() {
     let count = 20;
@@ -255,6 +255,7 @@ fn quiesce() {
     assert!(net.nodes.iter().all(|node| !node.said.iter().any(|line| line.contains("n1000"))));
 }
 
+/// Trap 7. Who was paused, however long, accuses nobody of what it missed, and is back at once.
 #[test]
 fn pause_sweep() {
     for (seed, length) in [0.2, 0.6, 0.9, 1.1, 2.0, 5.0, 20.0, 60.0].into_iter().enumerate() {
@@ -284,7 +285,7 @@ fn pause_sweep() {
     }
 }
 
-/// Addresses are values: they are swapped, reused and taken over, and each member is found where it is.
+/// Trap 8. Addresses are values: they are swapped, reused and taken over, and each member is found where it is.
 #[test]
 fn addr_chaos() {
     let count = 8;
@@ -345,7 +346,7 @@ fn loss_is_no_death() {
     }
 }
 
-/// Nothing grows with the cluster but the number of datagrams: the rest of the net checks their lengths.
+/// Traps 4 and 12. Nothing grows with the cluster but the number of datagrams: the rest of the net checks their lengths.
 #[test]
 fn size_5000() {
     let (count, running) = (5000, 3);
@@ -394,7 +395,7 @@ fn size_5000() {
     assert!(datagrams < 5000, "{datagrams} datagrams");
 }
 
-fn any_news() -> impl Strategy<Value = News> {
+pub fn any_news() -> impl Strategy<Value = News> {
     let stamp = || (0u64..4, any::<u64>()).prop_map(|(boot, version)| Stamp { boot, version });
     let rank = prop::sample::select(vec![Rank::Alive, Rank::Suspect, Rank::Down, Rank::Left]);
     let number = || (0u16..8).prop_map(MemberNumber);
@@ -430,7 +431,7 @@ fn any_news() -> impl Strategy<Value = News> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a member says in the right form, others go on: no panic, no endless talk, no long datagram.
+    /// Traps 13 and 17. Whatever a member says in the right form, others go on: no panic, no endless talk, no long datagram.
     #[test]
     fn hostile_members(
         news in prop::collection::vec(any_news(), 0..12),

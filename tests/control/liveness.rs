@@ -103,6 +103,7 @@ fn loss_of_a_tenth_flaps_nobody() {
     assert!(accusations.len() <= 2, "{accusations:?}");
 }
 
+/// Trap 10. Each side has a leader of its own, and none of them can do anything without a majority.
 #[test]
 fn splits_heal() {
     for seed in 0..10 {
@@ -207,6 +208,7 @@ fn another_clusters_heartbeats_change_nothing() {
     assert!(status.sentences.iter().any(|line| line.contains("another cluster")));
 }
 
+/// Trap 9. Two processes with one id and one boot counter: others take the first for it, and count what the second says.
 #[test]
 fn a_copied_directory_is_noticed() {
     let mut net = Net::cluster(15, 3);
@@ -303,6 +305,7 @@ fn a_member_without_lanes_is_of_no_use_and_that_is_said() {
     assert_eq!(net.machine(0).status_part().health, "healthy");
 }
 
+/// Trap 9. A disk that is an older copy of itself is told so by those who heard more of it.
 #[test]
 fn a_disk_that_went_back_is_noticed() {
     let mut net = Net::cluster(20, 2);

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use ringdove::wire::control::ControlMessage;
 use ringdove::wire::datagram::{Datagram, MAX_DATAGRAM};
 use ringdove::wire::gossip::Head;
 use ringdove::wire::split_raw;
+use siphasher::sip::SipHasher24;
 
 /// Virtual time between events that are not delayed on purpose.
 pub const STEP: Duration = Duration::from_micros(50);
@@ -78,6 +80,8 @@ pub struct Node {
     pub machine: Option<Control>,
     pub life: u64,
     pub born: Duration,
+    /// How far its clock is ahead of the time of its life.
+    pub skew: Duration,
     pub paused: Duration,
     pub view: Option<View>,
     pub routes: Vec<Route>,
@@ -113,6 +117,8 @@ pub struct Net {
     pub heads: BTreeMap<usize, Head>,
     /// How many bytes were sent, and in how many datagrams.
     pub sent: (u64, u64),
+    /// A hash of all that was ever sent, from whom, to whom and when.
+    pub talk: u64,
 }
 
 impl Net {
@@ -135,6 +141,7 @@ impl Net {
             probed: BTreeMap::new(),
             heads: BTreeMap::new(),
             sent: (0, 0),
+            talk: 0,
         }
     }
 
@@ -161,6 +168,7 @@ impl Net {
             machine,
             life,
             born,
+            skew: Duration::ZERO,
             paused,
             view,
             routes,
@@ -248,6 +256,17 @@ impl Net {
         self.step(place, Event::Tick);
     }
 
+    /// Stops a node in order.
+    pub fn stop(&mut self, place: usize) {
+        self.step(place, Event::Stop);
+        self.kill(place);
+    }
+
+    /// What a node's clock says.
+    fn clock(&self, place: usize) -> Duration {
+        self.now - self.nodes[place].born + self.nodes[place].skew
+    }
+
     /// Kills a node. Of the states that were being written some prefix has reached the disk.
     pub fn kill(&mut self, place: usize) {
         let written = self.random.random_range(0..=self.nodes[place].writing.len());
@@ -275,10 +294,10 @@ impl Net {
     }
 
     pub fn step(&mut self, place: usize, event: Event) {
+        let now = self.clock(place);
         let node = &mut self.nodes[place];
         let Some(machine) = &mut node.machine else { return };
         let mut effects = Vec::new();
-        let now = self.now - node.born;
         machine.step(now, event, &mut effects);
         let due = machine.next_deadline();
         assert!(due > now, "a machine that is always due");
@@ -368,6 +387,10 @@ impl Net {
     pub fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
         assert!(bytes.len() <= MAX_DATAGRAM, "{} bytes", bytes.len());
         self.sent = (self.sent.0 + bytes.len() as u64, self.sent.1 + 1);
+        let mut hasher = SipHasher24::new();
+        hasher.write(&bytes);
+        hasher.write(format!("{} {:?} {from} {to}", self.talk, self.now).as_bytes());
+        self.talk = hasher.finish();
         let datagram = Datagram::decode(&bytes).expect("own bytes");
         self.heads.extend(datagram.head().map(|head| (from, *head)));
         if (self.lost)(&datagram) {
@@ -459,7 +482,7 @@ impl Net {
             }
             Item::Tick { .. } => {
                 let due = self.nodes[place].machine.as_ref().map(Control::next_deadline);
-                if due.is_some_and(|due| due > self.now - self.nodes[place].born) {
+                if due.is_some_and(|due| due > self.clock(place)) {
                     return; // something else came first, and was followed by a tick of its own
                 }
                 Event::Tick
