@@ -15,6 +15,9 @@ pub enum Seen {
     Down,
 }
 
+/// What is thought of whom nothing is known, unless the contestant knows better.
+pub const NOTHING: (Seen, u64) = (Seen::Down, 0);
+
 /// What passes between two nodes.
 #[derive(Debug, Clone)]
 pub enum Parcel {
@@ -66,6 +69,17 @@ pub trait Contestant {
     fn due(&self) -> Duration;
     /// What is to be sent.
     fn drain(&mut self, out: &mut Vec<(usize, Parcel)>);
-    /// What it thinks of another, and which life of that it knows of.
-    fn look(&self, other: usize) -> (Seen, u64);
+    /// What it thinks of all, itself included, and which life of each it knows of: 0 when of none.
+    fn survey(&self, all: &mut [(Seen, u64)]);
+    /// The same of one.
+    fn look(&self, other: usize, count: usize) -> (Seen, u64) {
+        let mut all = vec![NOTHING; count];
+        self.survey(&mut all);
+        all[other]
+    }
+}
+
+/// Whom a restarted node calls, where its protocol has it announce itself to some by name.
+pub fn calls(place: usize, count: usize) -> impl Iterator<Item = usize> {
+    (1..=3.min(count - 1)).map(move |step| (place + step * (count / 4).max(1)) % count)
 }

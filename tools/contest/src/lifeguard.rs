@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinship_core::{
-    Config, Identity, Instant, Node, Security, State, StreamEvent, StreamId, Transmit,
+    Command, Config, Identity, Instant, Node, Security, State, StreamEvent, StreamId, Transmit,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::contestant::{Contestant, Parcel, Seen, Stream};
+use crate::contestant::{Contestant, Parcel, Seen, Stream, calls};
 use crate::ringdove::{addr, place as place_at};
 
 /// A kinship node and its connections.
@@ -86,6 +86,10 @@ impl Contestant for Lifeguard {
         for other in (0..count).filter(|other| *other != place) {
             it.node.add_member(instant(now), &name(other), addr(other)).expect("room for all");
         }
+        if life > 1 {
+            let seeds = calls(place, count).map(addr).collect();
+            it.node.command(instant(now), Command::Join { seeds });
+        }
         it.settle();
         it
     }
@@ -138,16 +142,15 @@ impl Contestant for Lifeguard {
         out.append(&mut self.out);
     }
 
-    fn look(&self, other: usize) -> (Seen, u64) {
-        match self.node.member(&name(other)) {
-            None => (Seen::Down, 0),
-            Some(member) => {
-                let seen = match member.state {
-                    State::Alive => Seen::Alive,
-                    State::Suspect => Seen::Suspect,
-                    State::Dead | State::Left => Seen::Down,
-                };
-                (seen, member.epoch)
+    fn survey(&self, all: &mut [(Seen, u64)]) {
+        for member in self.node.all_members() {
+            let seen = match member.state {
+                State::Alive => Seen::Alive,
+                State::Suspect => Seen::Suspect,
+                State::Dead | State::Left => Seen::Down,
+            };
+            if let Some(it) = all.get_mut(place_at(member.addr)) {
+                *it = (seen, member.epoch);
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct Ringdove {
     control: Control,
     out: Vec<(usize, Parcel)>,
     born: Duration,
+    me: usize,
+    life: u64,
 }
 
 /// Where a node listens.
@@ -95,7 +97,7 @@ impl Contestant for Ringdove {
         let mut state = ControlState::new(&mut ChaCha8Rng::seed_from_u64(seed));
         (state.id, state.boot, state.ring) = (id(place), life - 1, Some(ring(count)));
         let control = Control::new(config, state, seed).expect("a fine configuration");
-        let mut node = Ringdove { control, out: Vec::new(), born: now };
+        let mut node = Ringdove { control, out: Vec::new(), born: now, me: place, life };
         node.step(now, Event::Tick);
         node.step(now, Event::LogPosition(vec![1_000_000, 1_000_000]));
         node
@@ -119,8 +121,18 @@ impl Contestant for Ringdove {
         out.append(&mut self.out);
     }
 
-    fn look(&self, other: usize) -> (Seen, u64) {
+    fn survey(&self, all: &mut [(Seen, u64)]) {
+        for (other, seen) in all.iter_mut().enumerate() {
+            *seen = self.look(other, 0);
+        }
+    }
+
+    fn look(&self, other: usize, _count: usize) -> (Seen, u64) {
+        if other == self.me {
+            return (Seen::Alive, self.life);
+        }
         match self.control.claim(MemberNumber(other as u16 + 1)) {
+            // Not heard of yet, in this life.
             None => (Seen::Alive, 0),
             Some(claim) => {
                 let seen = match claim.rank {

@@ -1,6 +1,5 @@
 //! foca as a contestant: plain SWIM, with its settings for a local network.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::contestant::{Contestant, Parcel, Seen};
+use crate::contestant::{Contestant, Parcel, Seen, calls};
 
 /// An address, and which life it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,14 +78,15 @@ impl Contestant for Swim {
         let foca = Foca::new(me, Config::new_lan(size), random, PostcardCodec);
         let (runtime, timers) = (AccumulatingRuntime::new(), BTreeMap::new());
         let mut node = Swim { foca, runtime, timers, order: 0, out: Vec::new() };
-        // All others as they were when the cluster began; a restarted one announces itself to one of them.
+        // All others as they were when the cluster began; a restarted one announces itself to three of them.
         let others = (0..count).filter(|other| *other != place);
         let members = others.map(|other| Member::alive(Id::new(other, 1)));
         // What it says of its own mistakes is for people: the network goes on.
         let _ = node.foca.apply_many(members, false, &mut node.runtime);
-        if life > 1 && count > 1 {
-            let other = Id::new((place + 1) % count, 1);
-            let _ = node.foca.announce(other, &mut node.runtime);
+        if life > 1 {
+            for other in calls(place, count) {
+                let _ = node.foca.announce(Id::new(other, 1), &mut node.runtime);
+            }
         }
         node.settle(now);
         node
@@ -119,19 +119,19 @@ impl Contestant for Swim {
         out.extend(self.out.drain(..).map(|(to, bytes)| (to, Parcel::Datagram(bytes.to_vec()))));
     }
 
-    fn look(&self, other: usize) -> (Seen, u64) {
-        let lives = self.foca.iter_membership_state().filter(|member| member.id().place() == other);
-        let latest =
-            lives.max_by_key(|member| (member.id().life, Reverse(member.state() == State::Down)));
-        match latest {
-            None => (Seen::Down, 0),
-            Some(member) => {
+    fn survey(&self, all: &mut [(Seen, u64)]) {
+        let me = self.foca.identity().clone();
+        all[me.place()] = (Seen::Alive, u64::from(me.life));
+        for member in self.foca.iter_membership_state() {
+            let (place, life) = (member.id().place(), u64::from(member.id().life));
+            // Of one place there may be several lives: the latest counts.
+            if place < all.len() && place != me.place() && life >= all[place].1 {
                 let seen = match member.state() {
                     State::Alive => Seen::Alive,
                     State::Suspect => Seen::Suspect,
                     State::Down => Seen::Down,
                 };
-                (seen, u64::from(member.id().life))
+                all[place] = (seen, life);
             }
         }
     }
