@@ -7,6 +7,7 @@ mod growing;
 mod joining;
 mod peers;
 mod rollback;
+mod split;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
