@@ -126,7 +126,9 @@ fn the_peers_of_the_readme_start_answer_and_change() {
         .expect("bash runs");
     let told = text_of_success("three peers", output);
     assert_eq!(told.matches("\nhello").count(), 2, "{told}");
-    for line in ["UN  bob", "4 members", "leave bob", "Decided: the ring is at epoch", "Nothing is stuck"] {
+    for line in
+        ["UN  bob", "4 members", "leave bob", "Decided: the ring is at epoch", "Nothing is stuck"]
+    {
         assert!(told.contains(line), "{line:?} is not in\n{told}");
     }
 }
