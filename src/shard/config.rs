@@ -77,6 +77,10 @@ pub struct ShardConfig {
     pub ask_timeout: Duration,
     /// The aim for a page, in bytes. One entry may make it larger.
     pub page_bytes: u64,
+    /// Bytes a second that are pulled from peers: at least, though clients wait longer for it,
+    pub copy_rate_least: u64,
+    /// and at most.
+    pub copy_rate_most: u64,
     /// Keys looked at per round for residual contexts that the clock has come to cover.
     pub strips_per_round: usize,
 
@@ -126,6 +130,8 @@ impl Default for ShardConfig {
             asks_max: 8,
             ask_timeout: Duration::from_secs(5),
             page_bytes: 1 << 20,
+            copy_rate_least: 1 << 20,
+            copy_rate_most: 128 << 20,
             strips_per_round: 4_096,
             scrub_interval: Duration::from_secs(24 * 3600),
             scrub_bytes: 1 << 20,

@@ -16,7 +16,7 @@
 //! | `recovery` | a copy that lost data, until it has caught up |
 //! | `scrub` | values that have rotted on the disk, found and brought back |
 //! | `closing` | dead actors: their dots become one number |
-//! | `seats` | seats in a row that change hands: who counts, and when an old copy goes |
+//! | `seats`, `pace` | seats in a row that change hands: who counts, and when an old copy goes; how fast copies are pulled |
 //! | `gather`, `inspect` | questions that take all members |
 
 mod closing;
@@ -33,6 +33,7 @@ mod inspect;
 mod loads;
 mod metrics;
 mod operations;
+mod pace;
 mod page;
 mod put;
 mod quorum;
@@ -63,6 +64,7 @@ use deletes::Deletes;
 use hints::Hints;
 use loads::Loads;
 use operations::Operations;
+use pace::Pace;
 use recovery::Recovery;
 use reply::{Asker, Head};
 use requests::{Request, Requests};
@@ -107,6 +109,7 @@ pub struct Shard<D: Disk> {
     closing: Closing,
     scrub: Scrub,
     seats: Seats,
+    pace: Pace,
     /// Where the next round of stripping residual contexts begins.
     strip_from: Slot,
     metrics: Metrics,
@@ -138,6 +141,7 @@ impl<D: Disk> Shard<D> {
             closing: Closing::default(),
             scrub: Scrub::default(),
             seats: Seats::default(),
+            pace: Pace::new(config.copy_rate_least, config.copy_rate_most),
             strip_from: sync::leading_slot(0),
             metrics: Metrics::default(),
             effects: Vec::new(),
@@ -179,7 +183,9 @@ impl<D: Disk> Shard<D> {
     pub fn next_deadline(&self) -> Option<Duration> {
         let view = self.view.as_ref()?;
         let hints = self.hints.next_retry(view, self.now.elapsed);
-        [self.requests.next_wake(), self.sync.next_round(), hints].into_iter().flatten().min()
+        let pull = self.sync.waits_for_pace().then(|| self.pace.due());
+        let next = [self.requests.next_wake(), self.sync.next_round(), hints, pull];
+        next.into_iter().flatten().min()
     }
 
     /// What was counted so far.
@@ -433,6 +439,7 @@ impl<D: Disk> Shard<D> {
         }
         self.deliver_hints();
         self.sync_tick();
+        self.pull_more();
     }
 
     /// Whether there is room for a request about a key, and it came to the right shard.

@@ -206,6 +206,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         let fit = self.fits(head.slot, &page);
+        self.pace.pulled(self.now.elapsed, bytes_of(&page));
         if fit {
             self.absorb(head.slot, &page);
             self.metrics.pages += 1;
@@ -392,6 +393,15 @@ impl<D: Disk> Shard<D> {
         let mark = page.mark.as_ref().map_or(0, |mark| ENTRY_OVERHEAD + dots(mark));
         entries.sum::<u64>() + ENTRY_OVERHEAD + dots(&page.began) + deletes + mark
     }
+}
+
+/// How many bytes a page brings, roughly.
+fn bytes_of(page: &Page) -> u64 {
+    let entry = |(key, entry): &(Key, Entry<Option<Value>>)| {
+        let values = entry.values().iter().filter_map(|(_, value)| value.as_ref());
+        key.as_bytes().len() as u64 + values.map(|value| value.bytes.len() as u64).sum::<u64>()
+    };
+    page.entries.iter().map(entry).sum::<u64>() + set_bytes(&page.clock)
 }
 
 /// How many bytes a set of dots takes, generously.

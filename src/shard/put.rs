@@ -68,6 +68,8 @@ pub(super) struct PutRequest {
     /// When those who have not answered count as late.
     patience_at: Duration,
     deadline: Duration,
+    /// When it came.
+    began: Duration,
     /// The own copy, or the own hints, are not synced yet.
     own_waits: bool,
     /// The other owners.
@@ -285,6 +287,7 @@ impl<D: Disk> Shard<D> {
             siblings: u16::try_from(siblings).unwrap_or(u16::MAX),
             acks: Acks::new(needed, strict),
             deadline,
+            began: self.now.elapsed,
             own_waits: true,
             seats: BTreeMap::new(),
             spare: spare.collect(),
@@ -509,6 +512,7 @@ impl<D: Disk> Shard<D> {
 
     fn finish_put(&mut self, id: u64, put: PutRequest, outcome: Outcome) {
         self.requests.remove(id);
+        self.pace.answered(self.now.elapsed.saturating_sub(put.began), self.sync.pulls());
         if outcome == Outcome::Unknown {
             self.metrics.unknowns += 1;
             if !holds(Rule::UnknownIsSaid) {

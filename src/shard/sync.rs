@@ -92,6 +92,16 @@ impl Sync {
         self.next_round.filter(|_| !self.shared.is_empty())
     }
 
+    /// Whether slots wait to be pulled for no other reason than that pulling is paced.
+    pub(super) fn waits_for_pace(&self) -> bool {
+        !self.queue.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether anything is being pulled, or waits to be.
+    pub(super) fn pulls(&self) -> bool {
+        !self.queue.is_empty() || !self.under_way.is_empty()
+    }
+
     /// Takes note of who shares which partitions.
     fn learn(&mut self, view: &View) {
         if self.ring.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.ring)) {
@@ -413,8 +423,11 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Begins exchanges for queued slots, as many as may be under way.
-    fn pull_more(&mut self) {
-        while self.sync.under_way.len() < self.config.asks_max {
+    pub(super) fn pull_more(&mut self) {
+        while self.sync.under_way.len() < self.config.asks_max && !self.sync.queue.is_empty() {
+            if !self.pace.may_pull(self.now.elapsed) {
+                return;
+            }
             let Some((slot, peer)) = self.sync.queue.pop_first() else { return };
             let up = self.view.as_ref().is_some_and(|view| view.is_up(peer));
             if !up || !self.disk_takes_pages() {

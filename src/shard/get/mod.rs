@@ -46,6 +46,8 @@ pub(super) struct GetRequest {
     /// Whether each owner must have seen it, and not just all of them together.
     each: bool,
     deadline: Duration,
+    /// When it came.
+    began: Duration,
     patience: Duration,
     /// The own entry as it was when it was last looked at.
     own: Entry<Place>,
@@ -204,6 +206,7 @@ impl<D: Disk> Shard<D> {
             floor,
             each: get.level == Level::All,
             deadline: self.now.elapsed + timeout,
+            began: self.now.elapsed,
             patience,
             own: Entry::default(),
             unreadable: BTreeSet::new(),
@@ -531,6 +534,7 @@ impl<D: Disk> Shard<D> {
         source: Source,
     ) {
         let Some(asker) = get.asker.take() else { return };
+        self.pace.answered(self.now.elapsed.saturating_sub(get.began), self.sync.pulls());
         let values: Vec<(Dot, Value)> =
             dots.iter().filter_map(|dot| Some((*dot, get.values.get(dot)?.clone()))).collect();
         let context = if omitted == 0 { joined.context.clone() } else { written_with(&values) };
