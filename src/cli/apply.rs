@@ -84,6 +84,12 @@ async fn change(
 async fn ask(client: &Client, question: Question) -> Result<Changed, Trouble> {
     match client.ask(question).await? {
         Answer::Changed(changed) => Ok(changed),
+        Answer::Undecided(why) => Err(Trouble::new(
+            Exit::LevelNotMet,
+            why,
+            "the change may have been decided, or may yet be",
+            "look at `ringdove status` and `ringdove doctor`; asking again does no harm",
+        )),
         _ => Err(wrong_answer()),
     }
 }

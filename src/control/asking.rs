@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::event::Ask;
+use super::event::{Ask, Outcome};
 use super::planning::{basis, wishes};
 use super::register::Output;
 use super::{Control, Effect, Now, Phase};
 use crate::ring::steps::{Refused, Wish, wish};
 use crate::ring::{Epoch, NodeId, Ring};
-use crate::wire::Changed;
 use crate::wire::control::{ControlMessage, Wanted};
+use crate::wire::{Changed, Proposed};
 
 /// How long somebody who asks is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -31,8 +31,8 @@ const WAITING: usize = 64;
 /// Outcomes that a leader remembers.
 const REMEMBERED: usize = 256;
 
-/// What came of a change.
-type Outcome = Result<Changed, String>;
+/// What a leader says of a change.
+type Verdict = Result<Changed, String>;
 
 /// Changes under way.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(super) struct Asking {
     /// Who waits for a forced epoch to be on the disk.
     forced: Vec<(u64, Epoch)>,
     /// What came of those before.
-    ended: VecDeque<(NodeId, u64, Outcome)>,
+    ended: VecDeque<(NodeId, u64, Verdict)>,
 }
 
 #[derive(Debug)]
@@ -68,37 +68,42 @@ struct Driven {
 impl Control {
     /// Somebody asks this node for something.
     pub(super) fn asked(&mut self, waits: u64, ask: Ask, effects: &mut Vec<Effect>) {
-        let outcome = match (&self.phase, ask) {
-            (Phase::Member(members), Ask::Change { basis, changes }) => {
-                let ring = &members.ring;
-                let checked = wishes(ring, &changes, true)
-                    .and_then(|wishes| self.reasonable(&wishes))
-                    .map(|()| self.asking.asked.len() < WAITING);
-                match checked {
-                    Ok(true) => {
-                        let number = self.random.random();
-                        let (until, next_told) = (self.me.now + PATIENCE, self.me.now);
-                        let wanted = Wanted { number, basis, changes };
-                        let asked = Asked { waits, wanted, until, next_told };
-                        self.asking.asked.insert(number, asked);
-                        return self.see_to_asked(effects);
-                    }
-                    Ok(false) => {
-                        Err("too many changes are asked for at once; ask again later".to_owned())
-                    }
-                    Err(why) => Err(why),
-                }
+        let begun = match (&self.phase, ask) {
+            (Phase::Member(_), Ask::Change { basis, changes }) => {
+                self.take_change(waits, basis, changes, effects)
             }
-            (Phase::Member(_), Ask::Force { left }) => match self.force(&left, effects) {
-                Ok(epoch) => return self.asking.forced.push((waits, epoch)),
-                Err(why) => Err(why),
-            },
+            (Phase::Member(_), Ask::Force { left }) => {
+                self.force(&left, effects).map(|epoch| self.asking.forced.push((waits, epoch)))
+            }
             (Phase::New | Phase::Booting | Phase::Founding(_) | Phase::Left(_), _) => {
                 Err("this node is in no cluster, so nothing was changed: ask one that is"
                     .to_owned())
             }
         };
-        effects.push(Effect::Answer(waits, outcome));
+        if let Err(why) = begun {
+            effects.push(Effect::Answer(waits, Outcome::Refused(why)));
+        }
+    }
+
+    /// Takes a change on, if it can be one.
+    fn take_change(
+        &mut self,
+        waits: u64,
+        basis: String,
+        changes: Vec<Proposed>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        let ring = self.register.ring().ok_or("there is no ring yet")?;
+        self.reasonable(&wishes(ring, &changes, true)?)?;
+        if self.asking.asked.len() >= WAITING {
+            return Err("too many changes are asked for at once; ask again later".to_owned());
+        }
+        let number = self.random.random();
+        let (until, next_told) = (self.me.now + PATIENCE, self.me.now);
+        let wanted = Wanted { number, basis, changes };
+        self.asking.asked.insert(number, Asked { waits, wanted, until, next_told });
+        self.see_to_asked(effects);
+        Ok(())
     }
 
     /// Tells the leader what this node was asked for, and those who asked long enough ago that nothing is known.
@@ -113,7 +118,7 @@ impl Control {
             .collect();
         for number in over {
             let why = self.undecided();
-            self.answer(number, Err(why), effects);
+            self.answer(number, Outcome::Undecided(why), effects);
         }
         let Phase::Member(members) = &self.phase else { return };
         let leader = members.leader();
@@ -141,9 +146,7 @@ impl Control {
             Ok(_) => "it was not decided in time".to_owned(),
             Err(why) => format!("nobody leads: {}", why.sentence()),
         };
-        format!(
-            "{why}; the change may still come about: look at `ringdove status`, and ask again if it does not"
-        )
+        format!("it is not known yet what comes of it, for {why}")
     }
 
     /// A member, perhaps this one, wants a change decided.
@@ -172,7 +175,7 @@ impl Control {
     pub(super) fn hear_outcome(
         &mut self,
         number: u64,
-        outcome: Outcome,
+        outcome: Verdict,
         effects: &mut Vec<Effect>,
     ) {
         // The ring itself may be on its way yet: it is said once it is here.
@@ -180,6 +183,10 @@ impl Control {
         if outcome.as_ref().is_ok_and(|changed| !here(changed.epoch)) {
             return;
         }
+        let outcome = match outcome {
+            Ok(changed) => Outcome::Decided(changed),
+            Err(why) => Outcome::Refused(why),
+        };
         self.answer(number, outcome, effects);
     }
 
@@ -193,7 +200,7 @@ impl Control {
         &mut self,
         to: NodeId,
         number: u64,
-        outcome: Outcome,
+        outcome: Verdict,
         effects: &mut Vec<Effect>,
     ) {
         if to == self.me.state.id {
@@ -229,7 +236,7 @@ impl Control {
     pub(super) fn wanted_decided(&mut self, ring: &Ring, effects: &mut Vec<Effect>) {
         for (waits, epoch) in std::mem::take(&mut self.asking.forced) {
             if epoch <= ring.epoch {
-                effects.push(Effect::Answer(waits, Ok(changed(ring, true))));
+                effects.push(Effect::Answer(waits, Outcome::Decided(changed(ring, true))));
             } else {
                 self.asking.forced.push((waits, epoch));
             }
@@ -240,7 +247,7 @@ impl Control {
         }
     }
 
-    fn end_first(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
+    fn end_first(&mut self, outcome: Verdict, effects: &mut Vec<Effect>) {
         let Some(first) = self.asking.wanted.pop_front() else { return };
         if self.asking.ended.len() == REMEMBERED {
             self.asking.ended.pop_front();

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::deciding::NoLeader;
 use super::membership::{Known, Membership, fork_alarm};
 use super::{Control, Now, Phase};
 use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot};
@@ -100,7 +101,7 @@ impl Control {
         let mut findings: Vec<(Grade, Finding)> = Vec::new();
         findings.extend(members.forks().map(|known| ward.forked(known)));
         if let Err(why) = self.leading() {
-            findings.push(ward.leaderless(why.sentence()));
+            findings.push(ward.leaderless(why));
         }
         findings.extend(members.known.values().filter_map(|known| ward.member(known)));
         let mut rows: BTreeMap<Why, (u32, Option<Now>)> = BTreeMap::new();
@@ -157,8 +158,12 @@ impl Ward<'_> {
         self.finding(Grade::Bad, fork_alarm(&known.name, known.epoch), next)
     }
 
-    fn leaderless(&self, why: &str) -> (Grade, Finding) {
-        let what = format!("Nobody drives ring changes: {why}. Reads and writes go on.");
+    fn leaderless(&self, why: NoLeader) -> (Grade, Finding) {
+        let what =
+            format!("Nobody drives ring changes: {}. Reads and writes go on.", why.sentence());
+        if why == NoLeader::Waiting {
+            return self.finding(Grade::Waits, what, "");
+        }
         let next = "Bring members back until most of them answer. If most are gone for good: `ringdove force-epoch`.";
         self.finding(Grade::Bad, what, next)
     }

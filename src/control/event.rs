@@ -65,10 +65,21 @@ pub enum Effect {
     Publish(View),
     /// Keep data lanes to exactly these members at these addresses; dial for ever.
     Dial(Vec<Route>),
-    /// Answer who waits under this number: what came of it, or why nothing did or may have.
-    Answer(u64, Result<Changed, String>),
+    /// Answer who waits under this number.
+    Answer(u64, Outcome),
     /// Tell people.
     Log(log::Level, String),
+}
+
+/// What came of something that people asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is decided, and on this node's disk.
+    Decided(Changed),
+    /// Nothing was changed, nor will be; why, as a sentence.
+    Refused(String),
+    /// Nobody knows in time: it may have been decided, or may yet be. Why, as a sentence.
+    Undecided(String),
 }
 
 /// What people ask for that a quorum decides, or nobody but them.

@@ -39,7 +39,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
-pub use event::{Ask, Effect, Event, Now, Route};
+pub use event::{Ask, Effect, Event, Now, Outcome, Route};
 pub use membership::Ignored;
 pub use proposal::Proposal;
 pub use state::{ConfigError, ControlConfig, ControlState, Moved};

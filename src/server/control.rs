@@ -22,7 +22,7 @@ use super::house::House;
 use super::inbox::Completion;
 use super::lanes::lane_count;
 use super::lines::{Lines, Said};
-use crate::control::{Ask, Control, Effect, Event};
+use crate::control::{Ask, Control, Effect, Event, Outcome};
 use crate::ring::steps::Report;
 use crate::ring::{MemberNumber, NodeId};
 use crate::rt::{self, TcpStream};
@@ -328,8 +328,11 @@ impl ControlLoop {
                 self.reply(
                     origin,
                     match outcome {
-                        Ok(changed) => Message::Answer(Answer::Changed(changed)),
-                        Err(why) => Message::Failure(Failure::new(FailureCode::Refused, why)),
+                        Outcome::Decided(changed) => Message::Answer(Answer::Changed(changed)),
+                        Outcome::Refused(why) => {
+                            Message::Failure(Failure::new(FailureCode::Refused, why))
+                        }
+                        Outcome::Undecided(why) => Message::Answer(Answer::Undecided(why)),
                     },
                 );
             }

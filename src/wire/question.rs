@@ -70,6 +70,8 @@ pub enum Answer {
     Plan(PlanShown),
     /// To [`Question::Change`] and [`Question::Force`].
     Changed(Changed),
+    /// To the same, when nobody knows in time what came of it: it may have been decided, or may yet be. Why, as a sentence.
+    Undecided(String),
     /// To [`Question::Doctor`], the gravest first.
     Doctor(Vec<Finding>),
 }

@@ -13,11 +13,10 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use ringdove::causality::Secret;
-use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Route};
+use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Outcome, Route};
 use ringdove::ring::{
     ClusterId, Epoch, Member, MemberNumber, NodeId, Partition, Ring, Settings, Slot, View, found,
 };
-use ringdove::wire::Changed;
 use ringdove::wire::control::ControlMessage;
 use ringdove::wire::datagram::{Datagram, MAX_DATAGRAM};
 use ringdove::wire::gossip::Head;
@@ -87,7 +86,7 @@ pub struct Node {
     pub routes: Vec<Route>,
     pub said: Vec<String>,
     /// What came of what was asked, by the number of who waits.
-    pub answers: BTreeMap<u64, Result<Changed, String>>,
+    pub answers: BTreeMap<u64, Outcome>,
 }
 
 pub struct Net {
