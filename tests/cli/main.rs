@@ -300,6 +300,50 @@ fn the_cluster_is_shown_in_the_promised_shapes() {
 }
 
 #[test]
+fn the_ring_is_changed_and_what_is_refused_changes_nothing() {
+    let dir = directory();
+    let peer = Peer::start(dir.path());
+    let epoch = || peer.run(&["ring", "-o", "json"]).with(0).json()["epoch"].clone();
+    // It leads once it has been there for a second.
+    let well = |_| peer.run(&["doctor", "--check"]).with(0).out.contains("Nothing is stuck");
+    assert!((0..1000).any(well));
+    let plan = peer.run(&["plan", "weight", "ann", "2", "-o", "json"]).with(0).json();
+    let basis = plan["basis"].as_str().expect("what it was made from").to_owned();
+    let shown = peer.run(&["plan", "weight", "ann", "2"]).with(0).out;
+    assert!(shown.contains(&format!("ringdove apply --plan {basis} weight ann 2")), "{shown}");
+
+    let wrong = peer.run(&["apply", "--plan", "nonsense", "weight", "ann", "2"]).with(7);
+    assert!(wrong.err.contains("look at the plan again"), "{}", wrong.err);
+    for refused in [&["leave", "ann"][..], &["leave", "bob"], &["leave", "--lost", "ann"]] {
+        peer.run(&[&["apply"], refused].concat()).with(7);
+    }
+    peer.run(&["apply", "join"]).with(2);
+    peer.run(&["apply", "weight", "ann", "0"]).with(2);
+    peer.run(&["force-epoch", "--left", "ann"]).with(2);
+    assert_eq!(epoch(), 1);
+
+    let apply = ["apply", "--plan", &basis, "weight", "ann", "2", "-o", "json", "--wait", "10s"];
+    let changed = peer.run(&apply).with(0).json();
+    assert_eq!((&changed["epoch"], &changed["changed"]), (&2.into(), &true.into()));
+    let again = peer.run(&["apply", "weight", "ann", "2"]).with(0).out;
+    assert!(again.contains("It is so already"), "{again}");
+    for (words, then) in [
+        (&["pause"][..], 3),
+        (&["resume", "--wait", "10s"], 4),
+        (&["apply", "joins", "manual"], 5),
+        (&["apply", "zone", "ann", "attic"], 6),
+    ] {
+        assert!(peer.run(words).with(0).out.contains("Decided"), "{words:?}");
+        assert_eq!(epoch(), then, "{words:?}");
+    }
+    assert!(peer.run(&["abort"]).with(0).out.contains("It is so already"));
+    assert_eq!(peer.run(&["members", "-o", "json"]).with(0).json()[0]["zone"], "attic");
+    let forced = peer.run(&["force-epoch", "--left", "ann", "--others-are-gone"]).with(0).out;
+    assert!(forced.contains("Decided: the ring is at epoch 1000006"), "{forced}");
+    assert!(peer.run(&["put", "still", "here"]).with(0).out.starts_with("ok"));
+}
+
+#[test]
 fn many_lines_go_through_one_connection_and_each_is_counted() {
     let dir = directory();
     let peer = Peer::start(dir.path());
