@@ -93,6 +93,15 @@ impl Partition {
         }
     }
 
+    /// Each set of owners since the last row that was settled, this one left out.
+    pub fn before(&self) -> &[Vec<MemberNumber>] {
+        match &self.change {
+            Some(Change::Settle { before, .. }) => before,
+            Some(Change::Cover { before, .. }) => std::slice::from_ref(before),
+            Some(Change::Prepare { .. }) | None => &[],
+        }
+    }
+
     /// Whether writes are sent to a member: to owners, and to who is to be one.
     pub fn is_sent(&self, member: MemberNumber) -> bool {
         self.row.contains(&member) || self.incoming() == Some(member)

@@ -310,6 +310,7 @@ impl<D: Disk> Shard<D> {
         self.learn_dead(&view);
         let before = self.view.replace(view.clone());
         self.recover();
+        self.recovery_view(&view);
         self.learn_seats(&view);
         self.sync_view();
         self.rehome_hints(&view);

@@ -6,7 +6,9 @@
 //! first hears from other owners of each slot, and pulls what they have: from N - majority + 1 of them,
 //! because every quorum of writers that it was in holds one of these; or from all others, because
 //! nobody has more than all have together. Owners that catch up themselves count only for the latter.
-//! (A quorum of writers, then one of readers: Gifford, *Weighted Voting*, 1979.)
+//! (A quorum of writers, then one of readers: Gifford, *Weighted Voting*, 1979.) While a row changes that goes for each set of
+//! owners since the last row that was settled. Who had a seat and lost data has nobody to hear; it
+//! vouches for nothing until its copy is not wanted any more.
 //!
 //! Invariant: the store says that the copy recovers until every slot is through; what was heard from whom
 //! is in memory, so a restart asks again. Not here: how it is found out that data are missing (`server`,
@@ -60,7 +62,8 @@ impl<D: Disk> Shard<D> {
         }
         self.recovery.begun = true;
         self.tell_again(&view);
-        let shared = |slot: &Slot| view.owns(*slot) && view.ring.row(*slot).len() > 1;
+        // Who had a seat pulls no more, but others pull from it: they have to know that it does not have all it had.
+        let shared = |slot: &Slot| is_party(&view, *slot) && view.ring.row(*slot) != [view.me];
         let slots = Slot::all().filter(|slot| self.mine(*slot) && shared(slot));
         self.recovery.slots = slots.map(|slot| (slot, BTreeMap::new())).collect();
         log::warn!(
@@ -71,6 +74,23 @@ impl<D: Disk> Shard<D> {
         );
         if self.recovers() != self.store.recovering() {
             self.store.stage_recovering(self.recovers());
+            self.staged();
+        }
+    }
+
+    /// A view has come: nothing is to be caught up with where this node has no copy any more.
+    pub(super) fn recovery_view(&mut self, view: &View) {
+        if !self.recovers() {
+            return;
+        }
+        self.recovery.slots.retain(|slot, _| is_party(view, *slot));
+        self.end_recovery();
+    }
+
+    fn end_recovery(&mut self) {
+        if !self.recovers() {
+            log::info!("shard {}: caught up with other owners", self.config.shard);
+            self.store.stage_recovering(false);
             self.staged();
         }
     }
@@ -111,18 +131,21 @@ impl<D: Disk> Shard<D> {
         if !recovers {
             self.seat_pulled(slot, with, epoch);
         }
+        let Some(view) = &self.view else { return };
         let Some(heard) = self.recovery.slots.get_mut(&slot) else { return };
-        heard.insert(with, !recovers);
-        let owners = self.view.as_ref().map_or(0, |view| view.ring.row(slot).len());
-        let whole = heard.values().filter(|whole| **whole).count();
-        if whole < enough(owners.max(1)) && heard.len() + 1 < owners {
-            return;
-        }
-        self.recovery.slots.remove(&slot);
-        if !self.recovers() {
-            log::info!("shard {}: caught up with other owners", self.config.shard);
-            self.store.stage_recovering(false);
-            self.staged();
+        let partition = view.ring.partition(slot);
+        let settles = partition.settling().is_some_and(|(settling, _)| settling == with);
+        heard.insert(with, !recovers && !settles);
+        // What a quorum of a row before this one acknowledged may be with nobody else of this one yet.
+        let before = partition.before().iter().map(Vec::as_slice);
+        let through = |set: &[MemberNumber]| {
+            let others = || set.iter().filter(|owner| **owner != view.me);
+            let whole = others().filter(|owner| heard.get(owner) == Some(&true)).count();
+            whole >= enough(set.len()) || others().all(|owner| heard.contains_key(owner))
+        };
+        if before.chain([partition.row.as_slice()]).all(through) {
+            self.recovery.slots.remove(&slot);
+            self.end_recovery();
         }
     }
 
@@ -143,4 +166,9 @@ impl<D: Disk> Shard<D> {
             self.caught_up(slot, with, epoch);
         }
     }
+}
+
+/// Whether a node has a copy of a slot, or had one that others pull.
+fn is_party(view: &View, slot: Slot) -> bool {
+    view.ring.partition(slot).parties().contains(&view.me)
 }
