@@ -99,7 +99,7 @@ pub fn catch(rule: Rule, seeds: Range<u64>) -> Option<Caught> {
         let profile = match seed % 2 {
             _ if CLOSING.contains(&rule) => Profile::Closings,
             _ if MOVES.contains(&rule) => Profile::Ring,
-            0 => Profile::Mixed,
+            0 => Profile::Still,
             // Half of the runs have disks that go back in time.
             _ => Profile::Restores,
         };

@@ -494,6 +494,9 @@ impl World {
                 self.history.op_mut(id).owners = reply.owners;
                 self.history.op_mut(id).needed = reply.needed;
                 self.ended(id, Outcome::Ok);
+                if let Some(dot) = reply.dot.filter(|_| self.history.op(id).is_quorum()) {
+                    self.note_quorum(id, slot, dot);
+                }
             }
             wire::Outcome::Unknown => self.ended(id, Outcome::Unknown),
         }

@@ -29,6 +29,8 @@ fn mixed(seeds: Range<u64>) {
     println!("{}", batch.counts);
     let missing = batch.counts.missing();
     assert!(missing.is_empty(), "vacuous: nothing of {missing:?} happened");
+    let (runs, moving) = (batch.runs, batch.counts.moving_runs);
+    assert!(moving * 10 >= runs * 4, "vacuous: seats moved in {moving} of {runs} histories");
 }
 
 #[test]

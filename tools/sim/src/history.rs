@@ -120,6 +120,12 @@ impl Op {
         self.kind != Kind::Get
     }
 
+    /// Whether it asked for a quorum of owners, or all, and so many answered.
+    pub(crate) fn is_quorum(&self) -> bool {
+        let quorum = matches!(self.level, Level::Quorum | Level::All);
+        quorum && self.needed > 0 && self.owners >= self.needed
+    }
+
     /// Whether it is a put.
     pub(crate) fn is_put(&self) -> bool {
         matches!(self.kind, Kind::Put(_))

@@ -33,6 +33,7 @@ mod network;
 mod node;
 mod process;
 pub mod register;
+mod rows;
 mod setup;
 mod trace;
 mod value;

@@ -13,12 +13,19 @@ use ringdove::wire::Level;
 
 use crate::dice::Dice;
 
+/// Copies wanted in every run.
+const COPIES: usize = 3;
+/// How often seats move in a mixed run with more nodes than that: then they do in about half of all.
+const MOVING: f64 = 0.75;
+
 /// Which kinds of trouble a run may draw from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// Everything; each seed its own mixture.
+    /// Everything; each seed its own mixture. Where seats move no disk goes back in time, see [`Fault::goes_back`].
     #[default]
     Mixed,
+    /// The same, but every seat stays where it is.
+    Still,
     /// Nothing goes wrong.
     Calm,
     /// Lanes as TCP gives them: in order, nothing lost or doubled but by a broken lane.
@@ -145,6 +152,13 @@ impl Fault {
         matches!(self, Fault::BackUp | Fault::Restore | Fault::Rot | Fault::Clone)
     }
 
+    /// Whether a whole disk is another one than it was. A member that was restored takes a new id before it has a seat
+    /// again, which is not played here: so this stays out of runs whose seats move. A log that a bit turned over in
+    /// keeps its member number, with what is whole of it.
+    fn goes_back(self) -> bool {
+        self.of_disks() && self != Fault::Rot
+    }
+
     /// The cures stay in every mixture.
     fn cures(self) -> bool {
         matches!(self, Fault::Heal | Fault::Restart)
@@ -261,7 +275,7 @@ impl Mix {
         let shard_count = |dice: &mut Dice| if odd_shards { dice.pick(&[1, 2, 4]) } else { 2 };
         let mut mix = Mix {
             shards: (0..nodes).map(|_| shard_count(dice)).collect(),
-            copies: 3,
+            copies: COPIES as u8,
             workload: Workload::draw(dice, &mut Dice::new(seed, "floor share"), profile),
             weather: Weather::draw(dice, profile),
             disks: Disks::draw(dice),
@@ -272,9 +286,12 @@ impl Mix {
             restart_all: profile != Profile::Calm && dice.chance(0.3),
             config: draw_config(dice, profile),
             closing: draw_closing(seed, profile),
-            moves: (profile == Profile::Ring)
-                .then(|| Dice::new(seed, "moves mix").micros(50_000, 1_500_000)),
+            moves: draw_moves(seed, profile, nodes),
         };
+        if mix.moves.is_some() {
+            let weights = Fault::ALL.iter().zip(&mut mix.faults);
+            weights.filter(|(fault, _)| fault.goes_back()).for_each(|(_, weight)| *weight = 0.0);
+        }
         let lopsided = &mut Dice::new(seed, "lopsided");
         if profile == Profile::Ring && lopsided.chance(0.5) {
             mix.hold_apart(lopsided);
@@ -304,7 +321,7 @@ fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Faul
         let older = place <= Fault::OLDER;
         let dice = if older { &mut *dice } else { &mut *more };
         let allowed = match profile {
-            Profile::Mixed | Profile::Lanes => older || some_more,
+            Profile::Mixed | Profile::Still | Profile::Lanes => older || some_more,
             Profile::Calm => false,
             Profile::Splits => !fault.of_nodes(),
             Profile::Crashes => !fault.of_network() && !fault.of_disks(),
@@ -327,7 +344,7 @@ fn draw_faults(dice: &mut Dice, more: &mut Dice, profile: Profile) -> [f64; Faul
             0.0
         }
     });
-    if profile == Profile::Mixed && dice.chance(0.04) {
+    if matches!(profile, Profile::Mixed | Profile::Still) && dice.chance(0.04) {
         weights = [0.0; Fault::ALL.len()];
     }
     weights
@@ -338,13 +355,26 @@ fn draw_closing(seed: u64, profile: Profile) -> Option<Duration> {
     let dice = &mut Dice::new(seed, "closing mix");
     let likely = match profile {
         Profile::Calm | Profile::Splits => 0.0,
-        Profile::Mixed | Profile::Lanes | Profile::Crashes | Profile::Ring => 0.3,
+        Profile::Mixed | Profile::Still | Profile::Lanes => 0.3,
+        Profile::Crashes | Profile::Ring => 0.3,
         Profile::Restores => 0.7,
         Profile::Closings => 1.0,
     };
     let slowest = if profile == Profile::Closings { 400_000 } else { 2_000_000 };
     let every = dice.micros(50_000, slowest);
     dice.chance(likely).then_some(every)
+}
+
+/// From dice of its own, too. A seat can change hands only where somebody has none.
+fn draw_moves(seed: u64, profile: Profile, nodes: usize) -> Option<Duration> {
+    let every = Dice::new(seed, "moves mix").micros(50_000, 1_500_000);
+    let moves = match profile {
+        Profile::Ring => true,
+        Profile::Mixed => nodes > COPIES && Dice::new(seed, "moves or not").chance(MOVING),
+        Profile::Still | Profile::Calm | Profile::Lanes | Profile::Splits => false,
+        Profile::Crashes | Profile::Restores | Profile::Closings => false,
+    };
+    moves.then_some(every)
 }
 
 /// Limits small enough to be met, in some runs, and intervals short enough to matter in a minute.
@@ -388,7 +418,11 @@ impl Weather {
 
     fn draw(dice: &mut Dice, profile: Profile) -> Weather {
         let rough = match profile {
-            Profile::Mixed | Profile::Restores | Profile::Closings | Profile::Ring => {
+            Profile::Mixed
+            | Profile::Still
+            | Profile::Restores
+            | Profile::Closings
+            | Profile::Ring => {
                 dice.chance(0.6)
             }
             Profile::Splits => dice.chance(0.5),
@@ -460,12 +494,34 @@ impl Disks {
 mod tests {
     use super::*;
 
+    fn weight(mix: &Mix, fault: Fault) -> f64 {
+        mix.faults[Fault::ALL.iter().position(|other| *other == fault).expect("listed")]
+    }
+
+    #[test]
+    fn seats_move_in_mixed_runs_and_change_nothing_else() {
+        let mut moving = 0;
+        for seed in 0..1000 {
+            let mixed = Mix::draw(seed, None, Profile::Mixed);
+            let still = Mix::draw(seed, None, Profile::Still);
+            assert_eq!(still.moves, None);
+            if mixed.moves.is_none() {
+                assert_eq!(mixed, still);
+                continue;
+            }
+            moving += 1;
+            for fault in Fault::ALL {
+                let expected = if fault.goes_back() { 0.0 } else { weight(&still, fault) };
+                assert_eq!(weight(&mixed, fault), expected, "{fault:?}");
+            }
+            let faults = still.faults;
+            assert_eq!(Mix { moves: None, faults, ..mixed }, still);
+        }
+        assert!((450..=550).contains(&moving), "seats move in {moving} of 1000 mixed runs");
+    }
+
     #[test]
     fn a_profile_keeps_out_what_it_says() {
-        let weight = |mix: &Mix, fault| {
-            let at = Fault::ALL.iter().position(|other| *other == fault).expect("listed");
-            mix.faults[at]
-        };
         for seed in 0..200 {
             let calm = Mix::draw(seed, None, Profile::Calm);
             assert!(calm.faults.iter().all(|weight| *weight == 0.0) && calm.weather.loss == 0.0);

@@ -82,9 +82,13 @@ impl World {
         self.moves.dice.shuffle(&mut busy);
         let most = if self.healed { busy.len() as u64 } else { STEPS_MAX };
         busy.truncate(self.moves.dice.range(1, most.max(1)) as usize);
-        let mut moved = false;
+        let (mut moved, mut whole) = (false, BTreeSet::new());
         for index in &busy {
             if let Some(partition) = self.next_step(&ring.partitions[*index], epoch) {
+                if partition.change.is_none() && ring.partitions[*index].change.is_some() {
+                    let here = |slot: &&Slot| ring.partition_index(**slot) == *index;
+                    whole.extend(slots.iter().filter(here).copied());
+                }
                 ring.partitions[*index] = partition;
                 moved = true;
             }
@@ -104,6 +108,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.plan_learning(node);
         }
+        whole.into_iter().for_each(|slot| self.note_whole(slot));
     }
 
     /// A partition as it is after its next step, if it takes one.

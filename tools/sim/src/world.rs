@@ -31,6 +31,7 @@ use crate::mix::{Mix, Weather};
 use crate::moves::Moves;
 use crate::network::Network;
 use crate::node::{Node, place};
+use crate::rows::Rows;
 use crate::trace::{Trace, brief};
 use crate::watch::Watch;
 
@@ -94,6 +95,7 @@ pub(crate) struct World {
     pub(crate) detector_dice: Dice,
     pub(crate) closing: Closing,
     pub(crate) moves: Moves,
+    pub(crate) rows: Rows,
     effects: Vec<Effect>,
     steps: u64,
     /// The seed, if the history is to be exported.
@@ -129,6 +131,7 @@ impl World {
             detector_dice: Dice::new(seed, "detectors"),
             closing: Closing::new(seed),
             moves: Moves::new(seed),
+            rows: Rows::default(),
             effects: Vec::new(),
             steps: 0,
             exported: options.export.then_some(seed),
@@ -156,6 +159,7 @@ impl World {
         let final_reads = if self.goes_on() { self.read_everything() } else { Vec::new() };
         (0..self.nodes.len()).for_each(|node| self.close_books(node));
         self.judge(&final_reads);
+        self.counts.moving_runs += u64::from(self.counts.settled > 0);
         for disk in self.nodes.iter().flat_map(|node| &node.disks) {
             self.counts.failed_appends += disk.failed_calls(DiskCall::Write);
             self.counts.failed_reads += disk.failed_calls(DiskCall::Read);
@@ -444,6 +448,7 @@ impl World {
         let now = self.nodes[node].now(self.now);
         let glimpse = self.before_mint(node, shard, &event);
         self.note_floors_met(node);
+        let old_copies = self.old_copies(node, shard);
         let may_mint_late = crate::process::may_mint_late(&event);
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut effects = std::mem::take(&mut self.effects);
@@ -457,6 +462,7 @@ impl World {
         // Before its frames are seen: they name the dots, too.
         self.note_hints(node, shard, doing);
         self.note_closing(node, shard);
+        self.check_drops(node, shard, old_copies);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send(member, frame) => self.send(node, place(member), frame),

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use ringdove::wire::{Level, Source};
+use ringdove::wire::Source;
 
 use super::lost::took_place;
 use super::{Evidence, Violation};
@@ -56,12 +56,9 @@ pub(super) fn check(evidence: &Evidence<'_>, counts: &mut Counts) -> Vec<Violati
 /// Whether a write and a read have an owner in common: together they are more than the row has, or, where rows
 /// change, each is a quorum of the row of its time.
 fn overlap(write: &Op, read: &Op, row: Option<usize>) -> bool {
-    let quorum = |op: &Op| {
-        matches!(op.level, Level::Quorum | Level::All) && op.needed > 0 && op.owners >= op.needed
-    };
     match row {
         Some(row) => usize::from(write.owners) + usize::from(read.owners) > row,
-        None => quorum(write) && quorum(read),
+        None => write.is_quorum() && read.is_quorum(),
     }
 }
 
