@@ -395,7 +395,11 @@ impl<D: Disk> Shard<D> {
     /// Asks the next fallback to keep the delta for an owner that is away.
     fn hand_on(&mut self, id: u64, put: &mut PutRequest, owed_to: MemberNumber) {
         while let Some(fallback) = put.spare.pop_front() {
-            if self.view.as_ref().is_some_and(|view| view.is_up(fallback)) {
+            // It may own the slot by now.
+            let fits = |view: &View| {
+                view.is_up(fallback) && !view.ring.row(put.token.slot()).contains(&fallback)
+            };
+            if self.view.as_ref().is_some_and(fits) {
                 let hint = KeepHint { owed_to, key: put.key.clone(), delta: put.delta.clone() };
                 self.send(fallback, Head::key(put.token, id), Message::KeepHint(hint));
                 put.standing.insert(fallback, owed_to);
