@@ -31,10 +31,10 @@ use super::requests::Request;
 use super::sync::Exchange;
 use crate::causality::{Delta, Dot, DotSet, Entry, Value};
 use crate::key::Key;
-use crate::ring::{MemberNumber, Slot, Token};
+use crate::ring::{Epoch, MemberNumber, Slot, Token};
 use crate::rules::{Rule, holds};
 use crate::storage::{Body, Disk, Place, Position};
-use crate::wire::{Ask, Message, Page, Reason, Store};
+use crate::wire::{Ask, Decline, Message, Page, Reason, Store};
 
 /// What an entry takes in a page and in a batch besides its key, dots and values, generously.
 const ENTRY_OVERHEAD: u64 = 128;
@@ -46,6 +46,8 @@ const DOT_BYTES: u64 = 32;
 pub(super) struct Drafted {
     to: MemberNumber,
     head: Head,
+    /// The ring of when it was drafted.
+    epoch: Epoch,
     page: Page,
     entries: Vec<(Key, Entry<Place>)>,
 }
@@ -93,7 +95,8 @@ impl<D: Disk> Shard<D> {
         let upto = if stretch.more { last } else { None };
         let (entries, deletes) = (Vec::new(), stretch.deletes);
         let page = Page { nonce, clock, began, after, upto, entries, deletes, mark };
-        let drafted = Drafted { to: from, head, page, entries: stretch.entries };
+        let epoch = self.epoch();
+        let drafted = Drafted { to: from, head, epoch, page, entries: stretch.entries };
         self.load(stretch.wanted, Then::Page(drafted));
     }
 
@@ -170,7 +173,11 @@ impl<D: Disk> Shard<D> {
 
     /// The values of a page are there.
     pub(super) fn send_page(&mut self, drafted: Drafted, mut values: Values, whole: bool) {
-        let Drafted { to, head, mut page, entries } = drafted;
+        let Drafted { to, head, epoch, mut page, entries } = drafted;
+        if epoch != self.epoch() {
+            // It tells of the time before this node heard of the ring that the frame would name.
+            return self.send(to, head, Message::Declined(Decline::OtherRing));
+        }
         if !whole {
             // A page without a value that the asker lacks would say that it is gone.
             for (key, entry) in entries {
@@ -212,6 +219,8 @@ impl<D: Disk> Shard<D> {
             self.metrics.pages += 1;
         }
         let Some(mut exchange) = asked else { return };
+        // What came with earlier pages is as old as the first.
+        let epoch = *exchange.epoch.get_or_insert(head.epoch);
         match page.upto {
             Some(upto) if fit => {
                 exchange.after = Some(upto);
@@ -221,7 +230,7 @@ impl<D: Disk> Shard<D> {
             Some(_) | None => {
                 self.metrics.slots_synced += u64::from(fit);
                 if fit {
-                    self.caught_up(exchange.slot, exchange.peer, head.epoch);
+                    self.caught_up(exchange.slot, exchange.peer, epoch);
                 }
                 self.end_exchange(head.request, &exchange);
             }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use super::Shard;
 use crate::causality::DotSet;
-use crate::ring::{Epoch, MemberNumber, Slot, View, enough};
+use crate::ring::{Epoch, MemberNumber, Ring, Slot, View, enough};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 
@@ -46,6 +46,13 @@ impl<D: Disk> Shard<D> {
     /// Whether any slot has not caught up.
     pub(super) fn recovers(&self) -> bool {
         !self.recovery.slots.is_empty()
+    }
+
+    /// Whether any slot of a partition has not.
+    pub(super) fn recovers_in(&self, ring: &Ring, index: usize) -> bool {
+        let first = ring.partitions[index].first;
+        let next = self.recovery.slots.range(first..).next();
+        next.is_some_and(|(slot, _)| ring.partition_index(*slot) == index)
     }
 
     /// Whether the own copy of a slot counts for no read.
@@ -124,10 +131,10 @@ impl<D: Disk> Shard<D> {
     /// All that another owner had of a slot at some moment of this life, when it had the ring of this epoch, is in the
     /// own copy.
     pub(super) fn caught_up(&mut self, slot: Slot, with: MemberNumber, epoch: Epoch) {
-        let class = |(peer, class): &&(MemberNumber, u16)| {
-            *peer == with && slot.shard(self.classes_with(with)) == *class
-        };
-        let recovers = self.sync.peers_recovering().find(class).is_some();
+        let Some(view) = &self.view else { return };
+        let partition = view.ring.partition(slot);
+        let class = slot.shard(self.classes_with(with));
+        let recovers = self.sync.recovers_too(with, class, partition.first);
         if !recovers {
             self.seat_pulled(slot, with, epoch);
         }

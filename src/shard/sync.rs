@@ -30,7 +30,7 @@ use super::reply::Head;
 use super::requests::Request;
 use crate::causality::DotSet;
 use crate::key::Key;
-use crate::ring::{MemberNumber, Ring, Slot, View};
+use crate::ring::{Epoch, MemberNumber, Ring, Slot, View};
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 use crate::wire::{Ask, Clocks, ClocksWanted, Message, SlotHashes, Summary};
@@ -49,6 +49,8 @@ pub(super) struct Exchange {
     pub(super) after: Option<Key>,
     /// The peer's clock when the exchange began.
     pub(super) began: Option<DotSet>,
+    /// The ring that it had then.
+    pub(super) epoch: Option<Epoch>,
 }
 
 /// What the shard remembers between rounds.
@@ -77,13 +79,13 @@ pub(super) struct Sync {
 #[derive(Debug, Default)]
 struct Round {
     request: u64,
-    /// The peer's clocks in the round before, of slots in which it had more.
-    clocks_before: BTreeMap<Slot, DotSet>,
-    clocks_now: BTreeMap<Slot, DotSet>,
+    /// The peer's clocks in the round before, of slots in which it had more, and the ring that it had then.
+    clocks_before: BTreeMap<Slot, (Epoch, DotSet)>,
+    clocks_now: BTreeMap<Slot, (Epoch, DotSet)>,
     /// The last slot whose clock was told: the next round goes on after it.
     upto: Option<Slot>,
-    /// Whether the peer lost synced data itself, as it said last.
-    peer_recovers: bool,
+    /// First slots of the partitions in which the peer lost synced data itself, as it said last.
+    peer_recovers: BTreeSet<Slot>,
 }
 
 impl Sync {
@@ -121,9 +123,9 @@ impl Sync {
         self.ring = Some(view.ring.clone());
     }
 
-    /// The peers, with class, that are catching up themselves.
-    pub(super) fn peers_recovering(&self) -> impl Iterator<Item = &(MemberNumber, u16)> {
-        self.rounds.iter().filter(|(_, round)| round.peer_recovers).map(|(at, _)| at)
+    /// Whether a peer is catching up itself in the partition that begins there, as it said in the last round of a class.
+    pub(super) fn recovers_too(&self, peer: MemberNumber, class: u16, first: Slot) -> bool {
+        self.rounds.get(&(peer, class)).is_some_and(|round| round.peer_recovers.contains(&first))
     }
 
     /// The next peer in turn that is up.
@@ -281,9 +283,11 @@ impl<D: Disk> Shard<D> {
             return;
         }
         let own = self.partition_fingerprints(&view.ring, class, classes);
-        let (mut slots, mut partitions, mut equal) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut slots, mut partitions) = (Vec::new(), Vec::new());
+        let (mut equal, mut lacking) = (Vec::new(), Vec::new());
         for (first, fingerprint) in theirs {
             let Some(index) = self.shared_with(from, &view, first) else { continue };
+            lacking.extend(self.recovers_in(&view.ring, index).then_some(first));
             let same = own.get(&index).copied().unwrap_or(0) == fingerprint;
             if same && holds(Rule::EqualIsQuiet) {
                 self.equal_in(from, &view.ring, index, class, classes);
@@ -294,7 +298,7 @@ impl<D: Disk> Shard<D> {
             }
         }
         if !partitions.is_empty() || !equal.is_empty() {
-            let recovering = self.recovers();
+            let recovering = lacking;
             let hashes = SlotHashes { slots, partitions, class, classes, equal, recovering };
             self.send(from, head, Message::SlotHashes(hashes));
         }
@@ -318,7 +322,7 @@ impl<D: Disk> Shard<D> {
         if !answers_for || round.request != head.request {
             return;
         }
-        round.peer_recovers = recovering;
+        round.peer_recovers = recovering.into_iter().collect();
         for first in equal.into_iter().filter(|_| head.epoch == view.ring.epoch) {
             if let Some(index) = self.shared_with(from, &view, first) {
                 self.caught_up_in(&view, index, class, from, head.epoch);
@@ -407,16 +411,18 @@ impl<D: Disk> Shard<D> {
             let round = rounds.get_mut(&(from, class)).expect("it was there just now");
             round.upto = Some(slot);
             let before = round.clocks_before.get(&slot);
-            let had_more = before.is_some_and(|before| !before.is_within(own));
+            let had_more = before.is_some_and(|(_, before)| !before.is_within(own));
             let has_more = !clock.is_within(own);
-            let level = !has_more || before.is_some() && !had_more;
+            // All that it has now is here, or all that it had then.
+            let then = before.filter(|_| !had_more).map(|(epoch, _)| *epoch);
+            let level = if has_more { then } else { Some(head.epoch) };
             if had_more && !under_way.contains(&slot) {
                 queue.entry(slot).or_insert(from);
             } else if has_more {
-                round.clocks_now.insert(slot, clock);
+                round.clocks_now.insert(slot, (head.epoch, clock));
             }
-            if level {
-                self.caught_up(slot, from, head.epoch);
+            if let Some(epoch) = level {
+                self.caught_up(slot, from, epoch);
             }
         }
         self.pull_more();
@@ -435,7 +441,7 @@ impl<D: Disk> Shard<D> {
             }
             self.sync.under_way.insert(slot);
             let nonce = self.rng.random();
-            let exchange = Exchange { peer, slot, nonce, after: None, began: None };
+            let exchange = Exchange { peer, slot, nonce, after: None, began: None, epoch: None };
             let id = self.requests.draw();
             let wake = self.now.elapsed + self.config.ask_timeout;
             self.ask(id, &exchange);

@@ -334,9 +334,9 @@ pub struct SlotHashes {
     /// First slots of the partitions that are equal, told to who lost synced data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equal: Vec<Slot>,
-    /// Whether the sender lost synced data itself and has not caught up.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub recovering: bool,
+    /// First slots of the partitions in which the sender lost synced data itself and has not caught up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovering: Vec<Slot>,
 }
 
 /// Send me what I lack of the frame's slot.

@@ -254,7 +254,7 @@ fn sync() -> impl Strategy<Value = Message> {
             recovering,
         },
     );
-    let equal = (vec(slot(), 0..9), any::<bool>());
+    let equal = (vec(slot(), 0..9), vec(slot(), 0..9));
     let slots = vec((slot(), any::<u64>()), 0..9);
     let hashes = (slots, vec(slot(), 0..9), any::<u16>(), equal).prop_map(
         |(slots, partitions, class, (equal, recovering))| SlotHashes {

@@ -155,7 +155,7 @@ pub fn sample(kind: Kind) -> Sample {
             class: 1,
             classes: 2,
             equal: vec![slot(2048)],
-            recovering: true,
+            recovering: vec![slot(2048)],
         })),
         Kind::Count => pack(Message::Count(Count {
             class: 0,

@@ -422,9 +422,7 @@ impl Weather {
             | Profile::Still
             | Profile::Restores
             | Profile::Closings
-            | Profile::Ring => {
-                dice.chance(0.6)
-            }
+            | Profile::Ring => dice.chance(0.6),
             Profile::Splits => dice.chance(0.5),
             Profile::Calm | Profile::Lanes | Profile::Crashes => false,
         };
