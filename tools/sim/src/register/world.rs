@@ -65,6 +65,8 @@ pub(super) struct World {
     votes: BTreeMap<Attempt, BTreeSet<NodeId>>,
     chosen: BTreeMap<(ClusterId, Epoch), Ring>,
     newest: Option<Ring>,
+    /// The ring that each id used last, in this life of it or an earlier one.
+    used: BTreeMap<NodeId, Mark>,
     /// Ids whose disks are gone.
     lost: BTreeSet<NodeId>,
     /// Ids that nobody ever had.
@@ -88,6 +90,7 @@ impl World {
             votes: BTreeMap::new(),
             chosen: BTreeMap::new(),
             newest: None,
+            used: BTreeMap::new(),
             lost: BTreeSet::new(),
             ghosts: BTreeSet::new(),
             bad: Vec::new(),
@@ -163,6 +166,9 @@ impl World {
             self.stop(at);
         }
         self.machines[at].start(&mut self.dice);
+        if let Some(ring) = self.machines[at].ring().cloned() {
+            self.uses(self.machines[at].id, &ring);
+        }
         if self.leads(at) && self.dice.chance(0.5) {
             self.propose(at, true);
         }
@@ -224,7 +230,10 @@ impl World {
                 self.observe(from, &message);
                 self.send(To::Id(to), Saying::Control(from, message));
             }
-            Output::Learnt(ring) => self.learnt(&ring),
+            Output::Learnt(ring) => {
+                self.learnt(&ring);
+                self.uses(from, &ring);
+            }
             Output::Done(_) | Output::Say(..) => {}
         }
     }
@@ -340,8 +349,24 @@ impl World {
             let what = format!("{} and {}", shown(first), shown(ring));
             self.bad.push(Violation::new("fork", what));
         }
+        let known = |id: &NodeId| self.machines.iter().any(|machine| machine.ids.contains(id));
+        if let Some(ghost) = ring.members.iter().find(|member| !known(&member.id)) {
+            let what = format!("{} names {:?}, whom nobody ever heard", shown(ring), ghost.id);
+            self.bad.push(Violation::new("ids", what));
+        }
         if self.newest.as_ref().is_none_or(|newest| ring.epoch > newest.epoch) {
             self.newest = Some(ring.clone());
+        }
+    }
+
+    /// A node goes by this ring from now on: never by an older one than before, nor by another cluster's.
+    fn uses(&mut self, id: NodeId, ring: &Ring) {
+        let mark = Mark::of(ring);
+        let before = self.used.insert(id, mark);
+        let back = |before: &Mark| before.cluster != mark.cluster || before.epoch > mark.epoch;
+        if let Some(before) = before.filter(back) {
+            let what = format!("{id:?} went by {before:?}, and goes by {mark:?}");
+            self.bad.push(Violation::new("epochs", what));
         }
     }
 
