@@ -79,8 +79,20 @@ pub enum Rule {
     Retire,
     /// What a copy says whose ring went back is not used before it has the newer one.
     RingWentBack,
-    /// Who comes into a seat counts, for writes and for reads, only when it has settled.
+    /// Who has been given a seat counts, for writes and for reads, only when it has settled.
     SettledCounts,
+    /// Who is to have a seat counts for nothing before it has it.
+    SeatFirst,
+    /// An owner refuses writes and reads by an older row than it knows.
+    Fence,
+    /// What was pulled from an owner that did not know of the step yet does not count.
+    AfterFence,
+    /// Who comes into a seat pulls from enough owners of a set: one more than a majority leaves out.
+    Enough,
+    /// It does so of every set since the last row that was settled, not only of the first.
+    EverySet,
+    /// An old copy is dropped only when all owners have durably what is in it.
+    DropCovered,
     /// A read with a floor is answered only by who has seen all that the floor covers.
     Floor,
     /// Where fingerprints are equal nothing more is said.
@@ -115,7 +127,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 51] = [
+    pub const ALL: [Rule; 57] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -152,6 +164,12 @@ impl Rule {
         Rule::Retire,
         Rule::RingWentBack,
         Rule::SettledCounts,
+        Rule::SeatFirst,
+        Rule::Fence,
+        Rule::AfterFence,
+        Rule::Enough,
+        Rule::EverySet,
+        Rule::DropCovered,
         Rule::Floor,
         Rule::EqualIsQuiet,
         Rule::StripResidual,

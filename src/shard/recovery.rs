@@ -145,8 +145,10 @@ impl<D: Disk> Shard<D> {
         heard.insert(with, !recovers && !settles);
         // What a quorum of a row before this one acknowledged may be with nobody else of this one yet.
         let before = partition.before().iter().map(Vec::as_slice);
+        let lost = &view.ring.lost;
         let through = |set: &[MemberNumber]| {
-            let others = || set.iter().filter(|owner| **owner != view.me);
+            let there = |owner: &&MemberNumber| **owner != view.me && !lost.contains(owner);
+            let others = || set.iter().filter(there);
             let whole = others().filter(|owner| heard.get(owner) == Some(&true)).count();
             whole >= enough(set.len()) || others().all(|owner| heard.contains_key(owner))
         };

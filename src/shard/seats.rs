@@ -19,6 +19,7 @@
 //! begin anew. What is reported is durable. Not here: who decides on steps (`control`), the pulling itself (`sync`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Shard;
@@ -41,8 +42,8 @@ const GOING_PER_ROUND: usize = 1024;
 pub(super) struct Seats {
     ring: Option<Arc<Ring>>,
     coming: BTreeMap<Slot, Coming>,
-    /// Slots whose copy is to go, and the owners that have durably what is here.
-    going: BTreeMap<Slot, BTreeSet<MemberNumber>>,
+    /// Slots whose copy is to go.
+    going: BTreeMap<Slot, Going>,
     /// What was asked for last, by peer and class, in which turn, and where the next turn begins.
     asked: BTreeMap<(MemberNumber, u16), (u64, Slot)>,
     /// Clocks that are told once they are durable.
@@ -65,7 +66,8 @@ impl Coming {
     /// Whether what was pulled is all that the step asks for.
     fn suffices(&self, ring: &Ring, slot: Slot) -> bool {
         let heard = |set: &[MemberNumber]| set.iter().filter(|o| self.from.contains(o)).count();
-        let all_of = |set: &[MemberNumber]| heard(set) >= ring.needed(set);
+        let wanted = |set: &[MemberNumber]| if holds(Rule::Enough) { ring.needed(set) } else { 1 };
+        let all_of = |set: &[MemberNumber]| heard(set) >= wanted(set);
         let partition = ring.partition(slot);
         match &partition.change {
             Some(Change::Prepare { .. }) => all_of(&partition.row),
@@ -73,10 +75,22 @@ impl Coming {
             Some(Change::Cover { lost, before }) => {
                 self.from.contains(lost) || heard(before) + 1 >= ring.needed(before)
             }
-            Some(Change::Settle { before, .. }) => before.iter().all(|set| all_of(set)),
+            Some(Change::Settle { before, .. }) => {
+                let sets = if holds(Rule::EverySet) { before.len() } else { 1 };
+                before.iter().take(sets).all(|set| all_of(set))
+            }
             None => false,
         }
     }
+}
+
+/// A slot whose copy is to go.
+#[derive(Debug)]
+struct Going {
+    /// When its row changed last: who owns it by another row may have had a copy, and dropped that.
+    since: Epoch,
+    /// The owners that have durably what is here.
+    by: BTreeSet<MemberNumber>,
 }
 
 impl<D: Disk> Shard<D> {
@@ -98,10 +112,10 @@ impl<D: Disk> Shard<D> {
             };
             peers.extend(sets.into_iter().flatten().filter(|peer| !coming.from.contains(peer)));
         }
-        for (slot, by) in &self.seats.going {
+        for (slot, going) in &self.seats.going {
             let partition = view.ring.partition(*slot);
             if partition.settling().is_none() && !self.store.clock(*slot).is_empty() {
-                peers.extend(partition.row.iter().filter(|peer| !by.contains(peer)));
+                peers.extend(partition.row.iter().filter(|peer| !going.by.contains(peer)));
             }
         }
         peers.retain(|peer| *peer != view.me && view.is_up(*peer));
@@ -121,7 +135,7 @@ impl<D: Disk> Shard<D> {
     /// Whether a write that is stored here counts for nothing.
     pub(super) fn has_no_vote(&self, slot: Slot) -> bool {
         let owns = self.view.as_ref().is_some_and(|view| view.owns(slot));
-        (!owns && holds(Rule::SettledCounts)) || self.unsettled(slot)
+        (!owns && holds(Rule::SeatFirst)) || self.unsettled(slot)
     }
 
     /// Whether a request comes from who thinks that a row is another one than it is here.
@@ -130,7 +144,8 @@ impl<D: Disk> Shard<D> {
             Message::Store(store) => store.reason == Reason::Write,
             message => matches!(message, Message::Fetch(_)),
         };
-        about_votes && self.row_since(frame.slot) != frame.epoch
+        let since = self.row_since(frame.slot);
+        about_votes && (frame.epoch > since || frame.epoch < since && holds(Rule::Fence))
     }
 
     /// When the row of a slot changed last, or took a step.
@@ -172,8 +187,8 @@ impl<D: Disk> Shard<D> {
             let slots: Vec<Slot> =
                 view.ring.slots_of(index).filter(|slot| self.mine(*slot)).collect();
             for slot in slots {
+                let since = partition.since;
                 if comes {
-                    let since = partition.since;
                     let known = before.remove(&slot).filter(|coming| coming.since == since);
                     let new = || Coming { since, from: BTreeSet::new(), done: false };
                     let mut coming = known.unwrap_or_else(new);
@@ -181,7 +196,9 @@ impl<D: Disk> Shard<D> {
                     coming.done |= coming.suffices(&view.ring, slot);
                     self.seats.coming.insert(slot, coming);
                 } else {
-                    self.seats.going.insert(slot, going.remove(&slot).unwrap_or_default());
+                    let known = going.remove(&slot).filter(|going| going.since == since);
+                    let new = || Going { since, by: BTreeSet::new() };
+                    self.seats.going.insert(slot, known.unwrap_or_else(new));
                 }
             }
         }
@@ -194,16 +211,23 @@ impl<D: Disk> Shard<D> {
 
     /// All that a peer had of a slot, when it knew of this epoch's ring, is in the own copy.
     pub(super) fn seat_pulled(&mut self, slot: Slot, from: MemberNumber, epoch: Epoch) {
-        let Some(view) = self.view.clone() else { return };
         let Some(coming) = self.seats.coming.get_mut(&slot) else { return };
-        let fenced = epoch >= coming.since;
+        let fenced = epoch >= coming.since || !holds(Rule::AfterFence);
         if coming.done || !fenced {
             return;
         }
+        let Some(view) = self.view.clone() else { return };
         coming.from.insert(from);
         if coming.suffices(&view.ring, slot) {
             coming.done = true;
-            self.report_seat(&view, view.ring.partition_index(slot));
+            // Slots are pulled in order: mostly another one is left, and that is seen at once.
+            let index = view.ring.partition_index(slot);
+            let after = (Bound::Excluded(slot), Bound::Unbounded);
+            let next = self.seats.coming.range(after).next();
+            let next = next.filter(|(next, _)| view.ring.partition_index(**next) == index);
+            if next.is_none_or(|(_, next)| next.done) {
+                self.report_seat(&view, index);
+            }
         }
     }
 
@@ -242,14 +266,23 @@ impl<D: Disk> Shard<D> {
 
     // ---- copies that go ---------------------------------------------------------------------------
 
-    /// Asks an owner for its clocks of slots whose copy here is to go.
+    /// Asks an owner for its clocks of slots whose copy here is to go. First drops those that something worked on when
+    /// the last owner said that it has all of them.
     pub(super) fn ask_going(&mut self, view: &View, peer: MemberNumber) {
+        let held_back = |(slot, going): &(&Slot, &Going)| {
+            let row = view.ring.row(**slot);
+            row.iter().all(|owner| going.by.contains(owner)) && !self.store.clock(**slot).is_empty()
+        };
+        let held_back = self.seats.going.iter().filter(held_back).map(|(slot, _)| *slot);
+        for slot in held_back.collect::<Vec<_>>() {
+            self.drop_if_covered(view, slot);
+        }
         let classes = classes(self.config.shards, view, peer);
         for class in self.own_classes(classes) {
             let from = self.seats.asked.get(&(peer, class)).map_or(leading_slot(0), |(_, at)| *at);
-            let wanted = |(slot, by): &(&Slot, &BTreeSet<MemberNumber>)| {
+            let wanted = |(slot, going): &(&Slot, &Going)| {
                 slot.shard(classes) == class
-                    && !by.contains(&peer)
+                    && !going.by.contains(&peer)
                     && view.ring.row(**slot).contains(&peer)
                     && view.ring.partition(**slot).settling().is_none()
                     && !self.store.clock(**slot).is_empty()
@@ -298,9 +331,10 @@ impl<D: Disk> Shard<D> {
             return false;
         }
         for (slot, clock) in &clocks.clocks {
-            let covered = self.store.clock(*slot).is_within(clock);
-            if let Some(by) = self.seats.going.get_mut(slot).filter(|_| covered) {
-                by.insert(from);
+            let covered = self.store.clock(*slot).is_within(clock) || !holds(Rule::DropCovered);
+            let going = self.seats.going.get_mut(slot);
+            if let Some(going) = going.filter(|going| covered && head.epoch >= going.since) {
+                going.by.insert(from);
                 self.drop_if_covered(&view, *slot);
             }
         }
@@ -310,7 +344,7 @@ impl<D: Disk> Shard<D> {
     /// Drops the copy of a slot when all its owners have what is here, and nothing here works on it.
     fn drop_if_covered(&mut self, view: &View, slot: Slot) {
         let partition = view.ring.partition(slot);
-        let by = &self.seats.going[&slot];
+        let by = &self.seats.going[&slot].by;
         let all = partition.row.iter().all(|owner| by.contains(owner));
         if !all || partition.settling().is_some() || self.works_on(slot) {
             return;
@@ -334,6 +368,21 @@ impl<D: Disk> Shard<D> {
             | Request::Heal(_) => false,
         })
     }
+}
+
+/// Whose answers to a read count: the owners'.
+pub(super) fn readers(partition: &Partition) -> Vec<MemberNumber> {
+    partition.row.iter().copied().chain(seated_early(partition)).collect()
+}
+
+/// Whether it is a member's business to answer reads.
+pub(super) fn reads_from(partition: &Partition, member: MemberNumber) -> bool {
+    partition.row.contains(&member) || seated_early(partition) == Some(member)
+}
+
+/// Who would count too soon: nobody, but for a canary.
+fn seated_early(partition: &Partition) -> Option<MemberNumber> {
+    partition.incoming().filter(|_| !holds(Rule::SeatFirst))
 }
 
 /// Whether a member has to pull a partition on account of its step: it copies it, settles in it, or covers for

@@ -18,9 +18,10 @@ use super::Shard;
 use super::loads::{Then, Values};
 use super::reply::{Asker, Head};
 use super::requests::Request;
+use super::seats::{readers, reads_from};
 use crate::causality::{Delta, Dot, DotSet, Entry, Seen, Value, join, seal_context};
 use crate::key::Key;
-use crate::ring::{Epoch, MemberNumber, Slot, Token};
+use crate::ring::{Epoch, MemberNumber, Slot, Token, View};
 use crate::rules::{Rule, holds};
 use crate::storage::{Disk, Place};
 use crate::wire::{
@@ -190,8 +191,9 @@ impl<D: Disk> Shard<D> {
             );
             return self.refuse(asker, token, FailureCode::LevelNotMet, message);
         }
-        let spare =
-            row.iter().copied().filter(|owner| *owner != me && view.is_up(*owner)).collect();
+        let answering = readers(view.ring.partition(slot));
+        let others = answering.iter().copied().filter(|owner| *owner != me);
+        let spare = others.filter(|owner| view.is_up(*owner)).collect();
         let timeout = self.config.timeout(get.timeout_ms);
         let patience = timeout / self.config.patience_divisor;
         let mut request = GetRequest {
@@ -201,7 +203,7 @@ impl<D: Disk> Shard<D> {
             level: get.level,
             needed,
             since: view.ring.partition(slot).since,
-            row: row.to_vec(),
+            row: answering,
             elsewhere: BTreeSet::new(),
             floor,
             each: get.level == Level::All,
@@ -250,7 +252,8 @@ impl<D: Disk> Shard<D> {
 
     /// A member wants to know what is held here.
     pub(super) fn on_fetch(&mut self, from: MemberNumber, head: Head, fetch: Fetch) {
-        if !self.view.as_ref().is_some_and(|view| view.owns(head.slot)) {
+        let asked = |view: &View| reads_from(view.ring.partition(head.slot), view.me);
+        if !self.view.as_ref().is_some_and(asked) {
             return self.send(from, head, Message::Declined(Decline::NotMine));
         }
         if self.loads.len() >= self.config.loads_max {

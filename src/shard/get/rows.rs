@@ -8,6 +8,7 @@ use super::GetRequest;
 use crate::ring::{MemberNumber, View};
 use crate::shard::Shard;
 use crate::shard::requests::Request;
+use crate::shard::seats::readers;
 use crate::storage::Disk;
 
 impl<D: Disk> Shard<D> {
@@ -17,8 +18,8 @@ impl<D: Disk> Shard<D> {
         if get.since == partition.since || get.asker.is_none() {
             return self.requests.restore(id, Request::Get(get));
         }
-        (get.since, get.row) = (partition.since, partition.row.clone());
-        get.needed = get.level.needed(get.row.len());
+        (get.since, get.row) = (partition.since, readers(partition));
+        get.needed = get.level.needed(partition.row.len());
         get.elsewhere.clear();
         // Who did not count may count now.
         for owner in std::mem::take(&mut get.recovering) {

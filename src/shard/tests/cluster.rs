@@ -3,6 +3,7 @@
 //! Invariant: nothing happens by itself; [`Cluster::settle`] runs until nothing is left to do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
 use super::differential::{Fell, Heard, Watch};
+use super::steps::step;
 use super::trace;
 use crate::causality::{Actor, Dead, Dot, DotSet, Entry, Secret, Value};
 use crate::key::Key;
@@ -613,14 +615,39 @@ impl Cluster {
             return Err(*node);
         }
         let Ok(dead) = self.ring.dead.and([actor]) else { return Ok(()) };
-        let epoch = Epoch(self.ring.epoch.0 + 1);
-        let next = Ring { epoch, previous: self.ring.hash(), dead, ..(*self.ring).clone() };
+        self.next_ring(Ring { dead, ..(*self.ring).clone() }, late);
+        Ok(())
+    }
+
+    /// All partitions take a step, in a ring that those in `late` do not hear of.
+    pub(in crate::shard) fn step_rows(
+        &mut self,
+        words: &[String],
+        late: &[u16],
+    ) -> Result<(), Box<dyn Error>> {
+        let mut next = (*self.ring).clone();
+        let epoch = Epoch(next.epoch.0 + 1);
+        next.partitions.iter_mut().try_for_each(|partition| step(partition, epoch, words))?;
+        self.next_ring(next, late);
+        Ok(())
+    }
+
+    /// Decides on the next ring.
+    fn next_ring(&mut self, next: Ring, late: &[u16]) {
+        let (epoch, previous) = (Epoch(self.ring.epoch.0 + 1), self.ring.hash());
+        let next = Ring { epoch, previous, ..next };
+        next.check().expect("a ring follows a ring");
         for node in late {
             self.behind.entry(*node).or_insert(self.ring.clone());
         }
         self.ring = Arc::new(next);
         self.tell_views();
-        Ok(())
+    }
+
+    /// A node has the newest ring.
+    pub(in crate::shard) fn learns(&mut self, node: u16) {
+        self.behind.remove(&node);
+        self.tell_views();
     }
 
     /// A node's ring is an older one than the others have, as its disk is, with so many dead actors fewer.

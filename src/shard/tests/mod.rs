@@ -9,6 +9,7 @@ mod cost;
 mod differential;
 mod failures;
 mod limits;
+mod steps;
 mod story;
 mod trace;
 
@@ -30,7 +31,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 26] = [
+const GUARDED: [(Rule, &str); 32] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -57,6 +58,12 @@ const GUARDED: [(Rule, &str); 26] = [
     (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),
     (Rule::Retire, "a_gap_in_the_own_actor_retires_it"),
     (Rule::RingWentBack, "a_copy_whose_ring_went_back_is_not_believed"),
+    (Rule::SeatFirst, "who_is_to_have_a_seat_has_no_vote"),
+    (Rule::Fence, "an_owner_refuses_requests_of_an_older_row"),
+    (Rule::AfterFence, "what_was_pulled_before_the_fence_does_not_count"),
+    (Rule::Enough, "a_newcomer_pulls_from_enough_owners"),
+    (Rule::EverySet, "a_newcomer_pulls_from_every_set_of_owners"),
+    (Rule::DropCovered, "an_old_copy_stays_until_all_owners_have_it"),
 ];
 
 #[test]

@@ -12,7 +12,8 @@
 //! save n1 [copy=NAME] · restore n1 [copy=NAME] [noticed]      a copy of the disks takes their place
 //! salvage n1 k                                        or what is left of them without the batch that brought k
 //! refuse n1 life=L · list n1 life=L [late=n2]         the ring is going to list an actor as dead, and does
-//! outdate n1 · learn                                  a node's ring is the one before; all have the newest
+//! outdate n1 · learn [n1]                             a node's ring is the one before; one has the newest, or all
+//! ring prepare n4 [for n1] | switch | give n5 | lose n1 | whole | forget n1 [late="n2,n3"]       rows take a step
 //! wait 2s · show k · hints n4 · explain n1 k · siblings n1 · answer · status n1
 //! ```
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::cluster::{Cluster, Plan};
+use super::steps::member;
 use super::trace;
 use crate::causality::Actor;
 use crate::key::Key;
@@ -74,6 +76,12 @@ impl Args {
 
     fn number(&self, name: &str) -> Result<Option<u64>, Box<dyn Error>> {
         Ok(self.named.get(name).map(|number| number.parse()).transpose()?)
+    }
+
+    /// Who does not hear of a ring.
+    fn late(&self) -> Result<Vec<u16>, Box<dyn Error>> {
+        let names = self.named.get("late").into_iter().flat_map(|names| names.split(','));
+        names.map(|name| Ok(member(name)?.0)).collect()
     }
 
     fn level(&self) -> Result<Level, Box<dyn Error>> {
@@ -309,7 +317,8 @@ impl Story {
                 cluster.refuse(Actor::new(args.node(0)?, life));
             }
             "outdate" => cluster.forget_dead(args.node(0)?, 1),
-            "learn" => cluster.all_learn(),
+            "learn" if args.plain.is_empty() => cluster.all_learn(),
+            "learn" => cluster.learns(args.node(0)?),
             "poison" => cluster.poison(args.node(0)?),
             "later" => cluster.delay_reads(args.node(0)?),
             "double" => cluster.doubling = true,
@@ -367,15 +376,12 @@ impl goldenscript::Runner for Story {
             }
             "list" => {
                 let life = args.number("life")?.ok_or("life=")?;
-                let late: Vec<u16> = match args.named.get("late") {
-                    Some(node) => vec![node.trim_start_matches('n').parse()?],
-                    None => vec![],
-                };
-                let actor = Actor::new(args.node(0)?, life);
+                let (actor, late) = (Actor::new(args.node(0)?, life), args.late()?);
                 if let Err(node) = self.cluster().list_dead(actor, &late) {
                     shown = format!("n{node} does not confirm\n");
                 }
             }
+            "ring" => self.cluster().step_rows(&args.plain, &args.late()?)?,
             "show" => shown = self.show(&args.key(0)?)?,
             "hints" => shown = self.hints(args.node(0)?)?,
             "answer" => shown = self.explained()?,

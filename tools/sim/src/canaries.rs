@@ -38,6 +38,12 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
     (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),
     (Rule::Retire, "a_gap_in_the_own_actor_retires_it"),
     (Rule::RingWentBack, "a_copy_whose_ring_went_back_is_not_believed"),
+    (Rule::SeatFirst, "who_is_to_have_a_seat_has_no_vote"),
+    (Rule::Fence, "an_owner_refuses_requests_of_an_older_row"),
+    (Rule::AfterFence, "what_was_pulled_before_the_fence_does_not_count"),
+    (Rule::Enough, "a_newcomer_pulls_from_enough_owners"),
+    (Rule::EverySet, "a_newcomer_pulls_from_every_set_of_owners"),
+    (Rule::DropCovered, "an_old_copy_stays_until_all_owners_have_it"),
 ];
 
 /// Rules of closing: their histories are of the profile that lists dead actors all the time.
@@ -51,7 +57,15 @@ pub const CLOSING: &[Rule] = &[
 ];
 
 /// Rules of seats that change hands: their histories are of the profile in which they do.
-pub const MOVES: &[Rule] = &[Rule::SettledCounts];
+pub const MOVES: &[Rule] = &[
+    Rule::SettledCounts,
+    Rule::SeatFirst,
+    Rule::Fence,
+    Rule::AfterFence,
+    Rule::Enough,
+    Rule::EverySet,
+    Rule::DropCovered,
+];
 
 /// Rules that random histories hardly ever need: a third of the runs has to do.
 const HARDLY_MET: &[Rule] = &[
