@@ -123,6 +123,29 @@ fn clock_chaos() {
     }
 }
 
+/// Trap 7, pauses: a suspicion that stood when a node was held up has as long to be refuted as if it had not been.
+#[test]
+fn a_suspicion_does_not_ripen_in_a_pause() {
+    let (count, suspect) = (10, 5);
+    let mut net = Net::members(7, count, count);
+    assert!(net.run_slices(5.0, all_up));
+    // It hears of the suspicion, and then nothing for a long time: not that it was refuted.
+    let links = (1..count).flat_map(|other| [(0, other), (other, 0)]);
+    net.cut.extend(links);
+    let boot = net.nodes[suspect].disk.boot;
+    let claim = Claim { boot, incarnation: 9, rank: Rank::Suspect };
+    tell(&mut net, 1, 0, vec![claims(suspect, claim)]);
+    net.nodes[0].paused = net.now + seconds(100.0);
+    net.run(99.999);
+    net.cut.clear();
+    for _ in 0..300 {
+        net.run(0.01);
+        let claim = net.machine(0).claim(number(suspect));
+        assert!(claim.is_none_or(|claim| claim.rank != Rank::Down), "condemned unheard");
+    }
+    assert!(net.run_slices(3.0, all_up), "{:?}", missed(&net));
+}
+
 /// Trap 14, second clusters: nodes that start while they do not reach each other are one cluster in the end, or none, however
 /// long that takes.
 #[test]
