@@ -333,7 +333,8 @@ impl<D: Disk> Shard<D> {
         for (slot, clock) in &clocks.clocks {
             let covered = self.store.clock(*slot).is_within(clock) || !holds(Rule::DropCovered);
             let going = self.seats.going.get_mut(slot);
-            if let Some(going) = going.filter(|going| covered && head.epoch >= going.since) {
+            // A peer to which this node is about to come in again tells what is not durable yet.
+            if let Some(going) = going.filter(|_| covered && head.epoch == view.ring.epoch) {
                 going.by.insert(from);
                 self.drop_if_covered(&view, *slot);
             }
