@@ -3,7 +3,8 @@
 //! A batch that is lost may have held anything: newer entries, deletes, clocks. So what is left of a slot
 //! is true, and not all. Its clock must go, or it would claim to have replaced what it lost; it becomes
 //! the dots of the values left. But what each key had seen stays true too: the clock as of the key's own
-//! last record joins its residual context, so that nothing replaced comes back. As of *its own record*:
+//! last record joins its residual context, and so does what the writers of its values had seen, so that nothing replaced
+//! comes back. As of *its own record*:
 //! a later clock may cover a newer value of the same key, of which the record is lost. A key of which
 //! some value cannot be read is dropped whole, for the same reason: what it had seen covers the value.
 //!
@@ -263,6 +264,8 @@ fn write<D: Disk>(
         let mut residual = piece.entry.residual().clone();
         if holds(Rule::SalvageSeen) {
             residual.union(piece.then.as_deref().unwrap_or(&DotSet::EMPTY));
+            // The records that told the clock may be lost, too. A value replaced all that its writer had seen.
+            values.iter().for_each(|(_, value)| residual.union(&value.meta.context));
         }
         let dots: Vec<_> = values.iter().map(|(dot, _)| *dot).collect();
         let values = values.into_iter().map(|(dot, value)| (dot, Body::New(value))).collect();
