@@ -59,7 +59,7 @@ enum News {
     LineOpened(NodeId, TcpStream),
     Resolved(String, Vec<SocketAddr>),
     Reported(u16, Report),
-    Stop,
+    Stop { orderly: bool },
 }
 
 /// A way to the control machine, and its other end.
@@ -99,9 +99,9 @@ impl ControlBox {
         self.tell(News::Reported(shard, report));
     }
 
-    /// Ends the control thread.
-    pub(super) fn stop(&self) {
-        self.tell(News::Stop);
+    /// Ends the control thread; orderly, the others are told first.
+    pub(super) fn stop(&self, orderly: bool) {
+        self.tell(News::Stop { orderly });
     }
 
     fn tell(&self, news: News) {
@@ -117,7 +117,7 @@ enum Next {
     News(News),
     Said(Said),
     Ask(Origin, Box<Frame>),
-    Stop,
+    Stop { orderly: bool },
 }
 
 /// The control machine and what it is connected to.
@@ -195,7 +195,12 @@ impl ControlLoop {
                         }
                         None => self.answer(origin, &frame),
                     },
-                    Next::Stop => return,
+                    Next::Stop { orderly } => {
+                        if orderly {
+                            self.step(Event::Stop).await;
+                        }
+                        return;
+                    }
                 }
                 let now: Vec<u64> =
                     self.positions.iter().map(|at| at.load(Ordering::Acquire)).collect();
@@ -219,20 +224,21 @@ impl ControlLoop {
         let datagram = async { Next::Datagram(self.udp.recv_from(bytes).await) };
         let news = async {
             match self.inbox.news.recv().await {
-                Ok(News::Stop) | Err(_) => Next::Stop,
+                Ok(News::Stop { orderly }) => Next::Stop { orderly },
+                Err(_) => Next::Stop { orderly: false },
                 Ok(news) => Next::News(news),
             }
         };
         let said = async {
             match self.inbox.said.recv().await {
                 Ok(said) => Next::Said(said),
-                Err(_) => Next::Stop,
+                Err(_) => Next::Stop { orderly: false },
             }
         };
         let ask = async {
             match self.inbox.asks.recv().await {
                 Ok((origin, frame)) => Next::Ask(origin, Box::new(frame)),
-                Err(_) => Next::Stop,
+                Err(_) => Next::Stop { orderly: false },
             }
         };
         // Time first: however much comes in, the machine's own deadlines are kept.
@@ -260,7 +266,7 @@ impl ControlLoop {
             News::LineOpened(from, stream) => self.lines.opened(&self.house, from, stream),
             News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
             News::Reported(shard, report) => self.step(Event::Reported(shard, report)).await,
-            News::Stop => {}
+            News::Stop { .. } => {}
         }
     }
 

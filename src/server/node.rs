@@ -216,7 +216,7 @@ impl Node {
         if orderly {
             self.wait_for_clients();
         }
-        self.house.control.stop();
+        self.house.control.stop(orderly);
         for driver in self.house.drivers.iter() {
             driver.complete(if orderly { Completion::End } else { Completion::Kill });
         }

@@ -624,3 +624,26 @@ fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_space() {
     }
     node.stop();
 }
+
+#[test]
+fn who_is_stopped_in_order_is_known_to_be_and_comes_back() {
+    let mut cluster = Cluster::start(&[1, 1, 1]);
+    cluster.nodes[2].take().unwrap().stop();
+    for node in [0, 1] {
+        cluster.wait_for(node, |status| {
+            status
+                .sentences
+                .iter()
+                .any(|line| line.contains("n2") && line.contains("it was stopped"))
+        });
+    }
+    cluster.start_node(2);
+    cluster.wait_until_whole();
+    // A kill says nothing.
+    cluster.nodes[1].take().unwrap().kill();
+    cluster.wait_for_up(0, 2);
+    cluster.wait_for(0, |status| {
+        let about = |line: &&String| line.starts_with("n1 ");
+        status.sentences.iter().find(about).is_some_and(|line| !line.contains("it was stopped"))
+    });
+}
