@@ -21,7 +21,7 @@ const MOVING: f64 = 0.75;
 /// Which kinds of trouble a run may draw from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// Everything; each seed its own mixture. Where seats move no disk goes back in time, see [`Fault::goes_back`].
+    /// Everything; each seed its own mixture. Where seats move no disk goes back in time, see `Fault::goes_back`.
     #[default]
     Mixed,
     /// The same, but every seat stays where it is.
