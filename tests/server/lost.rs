@@ -9,8 +9,11 @@ use super::{Cluster, eventually, get, put, values};
 
 fn change(cluster: &Cluster, node: usize, changes: &[Proposed]) -> Result<(), String> {
     let (basis, changes) = (String::new(), changes.to_vec());
-    let answer = rt::block_on(cluster.client(node).ask(Question::Change { basis, changes }));
-    answer.map(drop).map_err(|error| error.to_string())
+    match rt::block_on(cluster.client(node).ask(Question::Change { basis, changes })) {
+        Ok(Answer::Changed(_)) => Ok(()),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn leave(name: &str, lost: bool) -> Proposed {
