@@ -295,8 +295,8 @@ fn grant(ring: &Ring, wanted: &Wanted) -> Result<Option<Ring>, String> {
     let now = basis(ring);
     if !wanted.basis.is_empty() && wanted.basis != now {
         return Err(format!(
-            "the ring has changed since that was planned (the plan was {}, it would be {now} now); nothing was changed: \
-             look at the plan again",
+            "the ring has changed since that was planned (the plan was {}, it would be {now} now), perhaps by this very \
+             request, if it was made before; nothing else was changed: look at the plan again",
             wanted.basis
         ));
     }

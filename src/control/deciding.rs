@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::doctor::Steps;
 use super::register::{Output, quorum};
+use super::since::Steps;
 use super::{Control, Effect, Now, Phase};
 use crate::ring::steps::{Limits, Newcomer, Progress, Refused, Report, Wish, advance, wish};
 use crate::ring::{Member, MemberNumber, NodeId, Ring};

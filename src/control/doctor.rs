@@ -11,31 +11,9 @@ use std::collections::BTreeMap;
 use super::deciding::NoLeader;
 use super::membership::{Known, Membership, fork_alarm};
 use super::{Control, Now, Phase};
-use crate::ring::{Change, Epoch, MemberNumber, Partition, Ring, Slot};
+use crate::ring::{Change, MemberNumber, Partition, Ring};
 use crate::wire::Finding;
 use crate::wire::gossip::Rank;
-
-/// Since when rows are as they are, as this node knows it.
-#[derive(Debug, Default)]
-pub(super) struct Steps(BTreeMap<(Slot, Epoch), Now>);
-
-impl Steps {
-    /// A ring is in force.
-    pub(super) fn learnt(&mut self, ring: &Ring, now: Now) {
-        let before = std::mem::take(&mut self.0);
-        let moving =
-            |at: &&Partition| at.change.is_some() || at.goal.is_some() || !at.former.is_empty();
-        let since = |at: &Partition| {
-            let row = (at.first, at.since);
-            (row, before.get(&row).copied().unwrap_or(now))
-        };
-        self.0 = ring.partitions.iter().filter(moving).map(since).collect();
-    }
-
-    fn since(&self, at: &Partition) -> Option<Now> {
-        self.0.get(&(at.first, at.since)).copied()
-    }
-}
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,6 +26,7 @@ mod planning;
 mod proposal;
 pub mod register;
 mod seeds;
+mod since;
 mod state;
 mod status;
 

@@ -332,14 +332,8 @@ impl<D: Disk> Shard<D> {
                 None => {}
                 Some(Request::Put(put)) => self.put_reseat(view, id, put),
                 Some(Request::Get(get)) => self.get_reseat(view, id, get),
-                Some(
-                    other @ (Request::Seek(_)
-                    | Request::Forward(_)
-                    | Request::Gather(_)
-                    | Request::Delivery(_)
-                    | Request::Exchange(_)
-                    | Request::Heal(_)),
-                ) => self.requests.restore(id, other),
+                // The others are not about who owns a row.
+                Some(other) => self.requests.restore(id, other),
             }
         }
     }
@@ -350,14 +344,7 @@ impl<D: Disk> Shard<D> {
             None => {}
             Some(Request::Put(put)) => self.put_other_row(id, put, from),
             Some(Request::Get(get)) => self.get_other_row(id, get, from),
-            Some(
-                other @ (Request::Seek(_)
-                | Request::Forward(_)
-                | Request::Gather(_)
-                | Request::Delivery(_)
-                | Request::Exchange(_)
-                | Request::Heal(_)),
-            ) => {
+            Some(other) => {
                 self.requests.restore(id, other);
                 self.on_lost(from, id);
             }
