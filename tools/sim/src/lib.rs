@@ -27,6 +27,7 @@ mod happening;
 mod histories;
 mod history;
 mod idle;
+mod mints;
 mod mix;
 mod moves;
 mod network;

@@ -5,17 +5,13 @@
 
 use std::time::Duration;
 
-use ringdove::causality::{Dot, DotSet};
-use ringdove::ring::Slot;
 use ringdove::shard::Event;
 use ringdove::storage::{
-    Batch, DiskCall, HintHead, Life, MemoryDisk, MemoryMake, MemorySync, Options, Place,
-    SegmentJob, StoreError, SyncHandle, SyncJob, Ticket,
+    Batch, DiskCall, Life, MemoryDisk, MemoryMake, MemorySync, Options, SegmentJob, StoreError,
+    SyncHandle, SyncJob, Ticket,
 };
-use ringdove::wire::{Frame, Message};
 
 use crate::happening::Happening;
-use crate::history::{Basis, OpId};
 use crate::node::Start;
 use crate::world::World;
 
@@ -24,28 +20,6 @@ const TICK_MIN: Duration = Duration::from_micros(50);
 /// How long a segment takes to be made, and how long after a failure it is tried again.
 const SEGMENT_TAKES: Duration = Duration::from_millis(3);
 const SEGMENT_RETRY: Duration = Duration::from_secs(1);
-
-/// Whether a write may be minted on account of an event that is not its request.
-pub(crate) fn may_mint_late(event: &Event) -> bool {
-    match event {
-        Event::Peer(_, frame) => {
-            matches!(frame.message, Message::Fetched(_) | Message::Declined(_))
-        }
-        Event::Read(..) | Event::Tick | Event::LaneLost(_) | Event::View(_) => true,
-        Event::Client(..) | Event::Refuse(_) | Event::Synced(_) | Event::SyncFailed(_) => false,
-    }
-}
-
-/// What could be seen of a key just before a write may have been minted.
-pub(crate) struct Glimpse {
-    /// What the event asks for.
-    pub(crate) op: OpId,
-    slot: Slot,
-    /// The live dots at this node.
-    visible: Vec<Dot>,
-    /// The last counter that the shard minted there.
-    highest: u64,
-}
 
 impl World {
     /// Starts a node on its disks as they are.
@@ -353,137 +327,5 @@ impl World {
         result: Result<Vec<u8>, String>,
     ) {
         self.step(node, shard, Event::Read(ticket, result));
-    }
-
-    /// Looks at a key before an event that may mint a dot for it.
-    pub(crate) fn before_mint(&self, node: usize, shard: usize, event: &Event) -> Option<Glimpse> {
-        let (Event::Client(_, frame) | Event::Peer(_, frame)) = event else { return None };
-        let Frame { slot, message: Message::Put(put), .. } = frame else { return None };
-        let op = self.history.by_operation(put.operation)?;
-        let process = self.nodes[node].process.as_ref()?;
-        let store = process.shards[shard].shard.store();
-        let entry = store.entry(*slot, &put.key);
-        let visible: Vec<Dot> = entry.iter().flat_map(|entry| entry.dots()).collect();
-        let highest = process.shards[shard].shard.minted(*slot);
-        Some(Glimpse { op, slot: *slot, visible, highest })
-    }
-
-    /// Notes the dots that a step minted, and what an overwrite could see.
-    pub(crate) fn after_mint(&mut self, node: usize, shard: usize, before: Glimpse) {
-        let Some(process) = &self.nodes[node].process else { return };
-        let store = process.shards[shard].shard.store();
-        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
-        let highest = store.clock(before.slot).highest(actor);
-        let minted = before.highest + 1..=highest;
-        if minted.is_empty() {
-            return;
-        }
-        for dot in minted.map(|counter| Dot::new(actor, counter)) {
-            self.watch.minted(&mut self.history, before.slot, dot, before.op);
-        }
-        if self.history.op(before.op).basis == Basis::Overwrite {
-            let seen = before.visible.iter().filter_map(|dot| self.watch.op(before.slot, *dot));
-            let seen: Vec<OpId> = seen.filter(|op| *op != before.op).collect();
-            let op = self.history.op_mut(before.op);
-            op.seen.extend(seen.iter().copied());
-            let dots = (before.highest + 1..=highest).map(|counter| Dot::new(actor, counter));
-            op.attempts.extend(dots.map(|dot| (dot, seen.clone())));
-        }
-    }
-
-    /// Notes the dots of writes that were minted long after they came in, because an earlier attempt was
-    /// looked for first.
-    pub(crate) fn note_late_mints(&mut self, node: usize, shard: usize) {
-        let Some(process) = &self.nodes[node].process else { return };
-        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
-        let shards = process.shards.len() as u16;
-        let store = process.shards[shard].shard.store();
-        let mut late = Vec::new();
-        for at in self.history.keys.iter().filter(|at| usize::from(at.slot.shard(shards)) == shard)
-        {
-            let entry = store.entry(at.slot, &at.key).unwrap_or_default();
-            let new = |(dot, _): &&(Dot, Place)| {
-                dot.actor == actor && self.watch.op(at.slot, *dot).is_none()
-            };
-            late.extend(
-                entry.values().iter().filter(new).map(|(dot, place)| (at.slot, *dot, *place)),
-            );
-        }
-        for (slot, dot, place) in late {
-            let Some(value) = self.nodes[node].staged_value(shard, place) else { continue };
-            let Some(op) = self.history.by_operation(value.meta.operation) else { continue };
-            self.note_seen(slot, dot, op, &value.meta.context);
-            self.watch.minted(&mut self.history, slot, dot, op);
-        }
-    }
-
-    /// Notes the dots of new hints that a node made as a coordinator, on account of the request
-    /// `doing`, or of one that came in long before, when all owners were tried.
-    pub(crate) fn note_hints(&mut self, node: usize, shard: usize, doing: Option<OpId>) {
-        let Some(process) = &mut self.nodes[node].process else { return };
-        let actor = process.shards[shard].shard.actor().unwrap_or(process.actor);
-        let running = &mut process.shards[shard];
-        let metrics = running.shard.metrics();
-        let (created, superseded) = (metrics.hints_created, metrics.hints_superseded);
-        let before = std::mem::replace(&mut running.hints_noted, (created, superseded));
-        if before == (created, superseded) {
-            return;
-        }
-        let store = running.shard.store();
-        let dots = |(_, hint): (_, &HintHead)| {
-            hint.delta.dots().map(|dot| (hint.slot, dot)).collect::<Vec<_>>()
-        };
-        let hinted = store.hints().flat_map(dots).collect();
-        let hinted_before = std::mem::replace(&mut running.hinted, hinted);
-        if superseded > before.1 {
-            // Some of them may have been delivered meanwhile: then owners have them.
-            self.superseded.extend(hinted_before.difference(&running.hinted));
-        }
-        if created == before.0 {
-            return;
-        }
-        let own = |hint: &HintHead| hint.delta.dots().any(|dot| dot.actor == actor);
-        let hints: Vec<HintHead> =
-            store.hints().map(|(_, hint)| hint).filter(|hint| own(hint)).cloned().collect();
-        for HintHead { slot, key, delta, .. } in hints {
-            for (dot, place) in &delta.values {
-                if self.watch.op(slot, *dot).is_none() {
-                    let value = self.nodes[node].staged_value(shard, *place);
-                    let op =
-                        value.and_then(|value| self.history.by_operation(value.meta.operation));
-                    let Some(op) = op else { continue };
-                    self.note_seen(slot, *dot, op, &delta.context);
-                    self.watch.minted(&mut self.history, slot, *dot, op);
-                }
-            }
-            if let Some(dot) = delta.deleted.filter(|dot| self.watch.op(slot, *dot).is_none()) {
-                let mut may_be = self.deleting(node, &key, &delta.context, doing);
-                if let Some(op) = doing.filter(|op| may_be.contains(op)) {
-                    may_be = vec![op];
-                }
-                for op in &may_be {
-                    self.note_seen(slot, dot, *op, &delta.context);
-                    self.history.op_mut(*op).may_be_minted = true;
-                }
-                // Of two that are alike only the reply tells which it was.
-                if let [op] = may_be[..] {
-                    self.watch.minted(&mut self.history, slot, dot, op);
-                }
-            }
-        }
-    }
-
-    /// Notes what an overwrite that was coordinated from hints had seen.
-    fn note_seen(&mut self, slot: Slot, dot: Dot, op: OpId, context: &DotSet) {
-        if self.history.op(op).basis != Basis::Overwrite {
-            return;
-        }
-        let key = self.history.op(op).key;
-        let covered = self.watch.covered(slot, context).into_iter();
-        let seen = covered.filter(|other| *other != op && self.history.op(*other).key == key);
-        let seen: Vec<OpId> = seen.collect();
-        let op = self.history.op_mut(op);
-        op.seen.extend(seen.iter().copied());
-        op.attempts.push((dot, seen));
     }
 }

@@ -449,7 +449,8 @@ impl World {
         let glimpse = self.before_mint(node, shard, &event);
         self.note_floors_met(node);
         let old_copies = self.old_copies(node, shard);
-        let may_mint_late = crate::process::may_mint_late(&event);
+        let may_mint_late = crate::mints::may_mint_late(&event);
+        let late = if may_mint_late { self.before_late_deletes(node, shard) } else { Vec::new() };
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut effects = std::mem::take(&mut self.effects);
         process.shards[shard].shard.step(now, event, &mut effects);
@@ -461,6 +462,7 @@ impl World {
         }
         // Before its frames are seen: they name the dots, too.
         self.note_hints(node, shard, doing);
+        self.note_late_deletes(node, shard, late);
         self.note_closing(node, shard);
         self.check_drops(node, shard, old_copies);
         for effect in effects.drain(..) {
