@@ -67,6 +67,8 @@ pub enum Rule {
     SalvageSeen,
     /// What only a damaged log could tell that keys had seen is told once more, under a new dot.
     TellAgain,
+    /// An actor that is in use says so when it is to be refused, and goes on.
+    OwnLifeSpared,
     /// A delta with a dot of an actor that is about to be listed as dead, or is, is not taken in.
     LifeFence,
     /// An actor is listed as dead only when no member holds a hint with a dot of it.
@@ -127,7 +129,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 57] = [
+    pub const ALL: [Rule; 58] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -157,6 +159,7 @@ impl Rule {
         Rule::DamagedClock,
         Rule::SalvageSeen,
         Rule::TellAgain,
+        Rule::OwnLifeSpared,
         Rule::LifeFence,
         Rule::NoHintsListed,
         Rule::CloseCovered,

@@ -24,6 +24,8 @@
 
 #[path = "control/changes.rs"]
 mod changes;
+#[path = "control/closing.rs"]
+mod closing;
 #[path = "control/datagrams.rs"]
 mod datagrams;
 #[path = "control/founding.rs"]

@@ -120,6 +120,11 @@ impl Control {
                 }
             }
             ControlMessage::Changed(number, outcome) => self.hear_outcome(number, outcome, effects),
+            ControlMessage::Lives(actors) => self.note_lives(from, actors),
+            ControlMessage::RefuseLives(actors) => self.refuse_lives(from, actors, effects),
+            ControlMessage::LivesRefused { refused, in_use } => {
+                self.note_refused(from, &refused, &in_use);
+            }
             ControlMessage::Prepare { .. }
             | ControlMessage::Promise { .. }
             | ControlMessage::Accept { .. }
@@ -177,6 +182,7 @@ impl Control {
     fn learnt(&mut self, ring: &Arc<Ring>, effects: &mut Vec<Effect>) {
         self.deciding.joiners.retain(|id, _| ring.member_by_id(*id).is_none());
         self.deciding.progress.keep(ring);
+        self.listed(ring);
         self.deciding.steps.learnt(ring, self.me.now);
         self.deciding.partly.retain(|report, _| report.speaks_of(ring));
         (self.deciding.attempts, self.deciding.next_attempt) = (0, self.me.now);
@@ -272,6 +278,7 @@ impl Control {
         self.compare_rings(effects);
         self.tell_leader(effects);
         self.see_to_asked(effects);
+        self.see_to_lives(effects);
         let Phase::Member(members) = &self.phase else { return };
         if members.leader() != members.me {
             self.deciding.oldest_since = None;
@@ -342,7 +349,8 @@ impl Control {
     }
 
     /// The next ring as the leader wishes it: who is ready comes in, with rows planned anew; or else rows take the steps
-    /// that members reported to be ready for, and who was to leave and has nothing left goes.
+    /// that members reported to be ready for, and who was to leave and has nothing left goes; or else lives that are over
+    /// are listed.
     fn wish(&self, ring: &Ring) -> Result<Option<Ring>, Refused> {
         let Phase::Member(members) = &self.phase else { return Ok(None) };
         let up = |number| number == members.me || members.known.get(&number).is_some_and(|k| k.up);
@@ -351,7 +359,8 @@ impl Control {
         if !wishes.is_empty() {
             return wish(ring, &wishes).map(Some);
         }
-        Ok(advance(ring, &self.deciding.progress, up, Limits::default()))
+        let next = advance(ring, &self.deciding.progress, up, Limits::default());
+        Ok(next.or_else(|| self.list_more(ring)))
     }
 
     /// One of this node's shards says how far a row is.
@@ -451,6 +460,14 @@ fn change(old: &Ring, new: &Ring) -> String {
     };
     let (come, gone) = (names(new, old), names(old, new));
     match (come.is_empty(), gone.is_empty()) {
+        (true, true) if new.dead.count() > old.dead.count() => {
+            let more = new.dead.count() - old.dead.count();
+            format!(
+                "epoch {}: {more} more {} over",
+                new.epoch,
+                if more == 1 { "life is" } else { "lives are" }
+            )
+        }
         (true, true) => format!("epoch {}: other rows", new.epoch),
         (false, true) => format!("epoch {}: {come} joins", new.epoch),
         (true, false) => format!("epoch {}: {gone} leaves", new.epoch),

@@ -15,6 +15,9 @@ use crate::ring::{Change, MemberNumber, Partition, Ring};
 use crate::wire::Finding;
 use crate::wire::gossip::Rank;
 
+/// So many lives that are over, and not listed, are worth a word.
+const LIVES_WARN: usize = 16;
+
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Grade {
@@ -82,6 +85,7 @@ impl Control {
             findings.push(ward.leaderless(why));
         }
         findings.extend(members.known.values().filter_map(|known| ward.member(known)));
+        findings.extend(ward.lives_over(self.unlisted()));
         let mut rows: BTreeMap<Why, (u32, Option<Now>)> = BTreeMap::new();
         for partition in &ward.ring.partitions {
             let Some(why) = ward.waits_for(partition) else { continue };
@@ -171,6 +175,26 @@ impl Ward<'_> {
         let (grade, mut finding) = self.finding(Grade::Bad, what, &next);
         finding.members.push(name.clone());
         finding.since_ms = self.ms_since(known.since);
+        Some((grade, finding))
+    }
+
+    /// Lives that are over, and that clocks and tokens name for as long as somebody is missing.
+    fn lives_over(&self, count: usize) -> Option<(Grade, Finding)> {
+        if count < LIVES_WARN {
+            return None;
+        }
+        let all: Vec<MemberNumber> = self.ring.members.iter().map(|it| it.number).collect();
+        let down = self.down(&all);
+        let what = format!(
+            "{count} lives of members are over, and each makes all clocks and tokens a little longer until every \
+             member has confirmed that it can do without it."
+        );
+        if down.is_empty() {
+            return Some(self.finding(Grade::Waits, what, ""));
+        }
+        let next = format!("Start {}, or let leave who is gone for good.", self.names(&down));
+        let (grade, mut finding) = self.finding(Grade::Bad, what, &next);
+        finding.members = down.iter().map(|number| self.name(*number)).collect();
         Some((grade, finding))
     }
 

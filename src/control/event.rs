@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ControlState;
-use crate::ring::steps::Report;
+use crate::causality::Actor;
+use crate::ring::steps::{Report, Verdict};
 use crate::ring::{MemberNumber, NodeId, View};
 use crate::wire::control::ControlMessage;
 use crate::wire::{Changed, Proposed};
@@ -34,6 +35,10 @@ pub enum Event {
     Told(NodeId, Box<ControlMessage>),
     /// This shard is so far with a row that changes. The node is when all its shards are.
     Reported(u16, Report),
+    /// This shard's clocks name these lives, and the ring does not list them.
+    Seen(u16, Vec<Actor>),
+    /// Whether the ring may list a life, as far as this shard goes.
+    Refused(u16, Actor, Verdict),
     /// Somebody asks this node for something that takes a while, and waits under this number for [`Effect::Answer`].
     Asked(u64, Ask),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
@@ -65,6 +70,8 @@ pub enum Effect {
     Publish(View),
     /// Keep data lanes to exactly these members at these addresses; dial for ever.
     Dial(Vec<Route>),
+    /// Tell every shard to refuse this life, and what each says to it ([`Event::Refused`]).
+    Refuse(Actor),
     /// Answer who waits under this number.
     Answer(u64, Outcome),
     /// Tell people.

@@ -11,12 +11,15 @@
 //! Each later ring is decided by a majority of the members of the one before (`register`); the oldest member that lives drives that
 //! (`deciding`). A node whose seeds are in a cluster already joins it; one that the ring names no more has left.
 //!
+//! The same leader has lives that are over listed in the ring (`closing`), once every member can do without them.
+//!
 //! Invariant: [`Control::step`] is deterministic: it waits for nothing, reads no clock and draws no
 //! randomness but from the generator it was given. There is one ring per cluster and epoch. A node
 //! never makes itself a cluster because time has passed. Not here: sockets, DNS, files (`server`),
 //! and the data plane (`shard`), which is told through a [`View`].
 
 mod asking;
+mod closing;
 mod deciding;
 mod doctor;
 mod event;
@@ -50,6 +53,7 @@ use crate::ring::{MemberNumber, NodeId, Ring, View};
 use crate::wire::datagram::{Datagram, Hello, Stage};
 use crate::wire::gossip::Claim;
 use asking::Asking;
+use closing::Closing;
 use deciding::Deciding;
 use founding::{Decision, Founding, Myself, Pending};
 use membership::{Membership, Voice};
@@ -101,6 +105,7 @@ pub struct Control {
     register: Register,
     deciding: Deciding,
     asking: Asking,
+    closing: Closing,
     /// Whether this life ended in order.
     stopped: bool,
 }
@@ -137,6 +142,7 @@ impl Control {
             register,
             deciding: Deciding::default(),
             asking: Asking::default(),
+            closing: Closing::default(),
             stopped: false,
         })
     }
@@ -160,6 +166,8 @@ impl Control {
                 }
             }
             Event::Reported(shard, report) => self.reported_here(shard, report),
+            Event::Seen(shard, actors) => self.seen_here(shard, actors),
+            Event::Refused(shard, actor, verdict) => self.refused_here(shard, actor, verdict),
             Event::Asked(waits, ask) => self.asked(waits, ask, effects),
             Event::Told(from, message) => self.told(from, *message, effects),
             Event::LogPosition(positions) => {

@@ -22,8 +22,9 @@ use super::house::House;
 use super::inbox::Completion;
 use super::lanes::lane_count;
 use super::lines::{Lines, Said};
+use crate::causality::Actor;
 use crate::control::{Ask, Control, Effect, Event, Outcome};
-use crate::ring::steps::Report;
+use crate::ring::steps::{Report, Verdict};
 use crate::ring::{MemberNumber, NodeId};
 use crate::rt::{self, TcpStream};
 use crate::shard::event::Origin;
@@ -59,6 +60,8 @@ enum News {
     LineOpened(NodeId, TcpStream),
     Resolved(String, Vec<SocketAddr>),
     Reported(u16, Report),
+    Seen(u16, Vec<Actor>),
+    Refused(u16, Actor, Verdict),
     Stop { orderly: bool },
 }
 
@@ -97,6 +100,16 @@ impl ControlBox {
     /// A shard is so far with a row that changes.
     pub(super) fn reported(&self, shard: u16, report: Report) {
         self.tell(News::Reported(shard, report));
+    }
+
+    /// A shard's clocks name these lives.
+    pub(super) fn seen(&self, shard: u16, actors: Vec<Actor>) {
+        self.tell(News::Seen(shard, actors));
+    }
+
+    /// A shard says whether a life may be listed as dead.
+    pub(super) fn refused(&self, shard: u16, actor: Actor, verdict: Verdict) {
+        self.tell(News::Refused(shard, actor, verdict));
     }
 
     /// Ends the control thread; orderly, the others are told first.
@@ -266,6 +279,10 @@ impl ControlLoop {
             News::LineOpened(from, stream) => self.lines.opened(&self.house, from, stream),
             News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
             News::Reported(shard, report) => self.step(Event::Reported(shard, report)).await,
+            News::Seen(shard, actors) => self.step(Event::Seen(shard, actors)).await,
+            News::Refused(shard, actor, verdict) => {
+                self.step(Event::Refused(shard, actor, verdict)).await;
+            }
             News::Stop { .. } => {}
         }
     }
@@ -328,6 +345,11 @@ impl ControlLoop {
                 let waited_for = waited_for.filter(|member| closed(*member));
                 events.extend(waited_for.map(|member| Event::Lane(member, false)));
                 self.dialler.keep(&self.house, routes);
+            }
+            Effect::Refuse(actor) => {
+                for driver in self.house.drivers.iter() {
+                    driver.complete(Completion::Refuse(actor));
+                }
             }
             Effect::Answer(waits, outcome) => {
                 let Some(origin) = self.waiting.origins.remove(&waits) else { return };

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::metrics::Counters;
+use crate::causality::Actor;
 use crate::ring::{MemberNumber, View};
 use crate::shard::event::{Gathered, Origin};
 use crate::storage::{Batch, SegmentMade};
@@ -30,6 +31,8 @@ pub(super) enum Completion {
     Synced(Batch),
     /// A sync failed.
     SyncFailed(String),
+    /// The ring is to list this actor as dead.
+    Refuse(Actor),
     /// What came of a segment that was to be made.
     Segment(SegmentMade),
     /// A shard's part of a status that was asked for at this driver.

@@ -5,9 +5,9 @@
 //! wrote. Two parts make that safe.
 //!
 //! **Listing**, the ring's part. Before an actor may be listed every shard of every member confirms
-//! ([`Shard::may_list`]) that it *refuses* it, durably, since [`Event::Refuse`](super::Event::Refuse): takes in
-//! no delta with a dot of it that it does not have; and that it holds no hint with such a dot. From then on
-//! the dots of the actor that any owner will ever have are those that some owner has on its disk.
+//! (`listing`) that it *refuses* it, durably: takes in no delta with a dot of it that it does not have; and
+//! that it holds no hint with such a dot. From then on the dots of the actor that any owner will ever have
+//! are those that some owner has on its disk.
 //!
 //! **Folding**, the slot's part, place by place. An owner asks the others which dots of listed actors they
 //! have durably, each round of slot sync, and folds the next actor when its own include all of theirs:
@@ -37,7 +37,7 @@
 //!
 //! Invariant: what comes in has its sets resolved with the list that this shard's log knows. What speaks of
 //! more dead actors comes from a node with a newer ring: it has no effect, and whoever sent it is told.
-//! Not here: who lists an actor, and when.
+//! Not here: what a shard says before an actor is listed (`listing`), and who lists one (`control`).
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ const SLOTS_PER_ROUND: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     /// Actors refused in this life, and the batch that says so.
-    refused: BTreeMap<Actor, Batch>,
+    pub(super) refused: BTreeMap<Actor, Batch>,
     /// What other owners have of listed actors, of slots that are behind the list.
     reports: BTreeMap<Slot, BTreeMap<MemberNumber, DotSet>>,
     /// The last question to each peer, for one class of slots, and the last slot in it.
@@ -173,35 +173,7 @@ impl<D: Disk> Shard<D> {
         delta.dots().any(stray) && holds(Rule::LifeFence)
     }
 
-    // ---- listing -------------------------------------------------------------------------------
-
-    /// The ring is going to list this actor as dead: takes in nothing of it any more.
-    pub(super) fn on_refuse(&mut self, actor: Actor) {
-        if self.store.refuses(actor) || self.store.dead().contains(actor) {
-            return;
-        }
-        if self.actor() == Some(actor) {
-            // It was taken for dead, and came back whole: the others take in nothing of it any more.
-            self.retire(actor);
-        }
-        self.store.stage_refused(actor);
-        self.staged();
-        self.closing.refused.insert(actor, self.store.open_batch());
-    }
-
-    /// Whether the ring may list an actor as dead, as far as this shard goes.
-    pub fn may_list(&self, actor: Actor) -> bool {
-        let staged = self.closing.refused.get(&actor);
-        let durable = staged.is_none_or(|batch| *batch <= self.store.synced());
-        let refused = self.store.refuses(actor) && durable;
-        let of_it = |dot: Dot| dot.actor == actor;
-        let mut hints = self.store.hints();
-        let hinted = hints.any(|(_, hint)| hint.delta.dots().any(of_it));
-        self.store.poisoned().is_none()
-            && self.actor().is_some_and(|own| own != actor)
-            && (refused || self.store.dead().contains(actor))
-            && !(hinted && holds(Rule::NoHintsListed))
-    }
+    // ---- the list ------------------------------------------------------------------------------
 
     /// A view has come: takes over what its ring lists beyond what is known.
     pub(super) fn learn_dead(&mut self, view: &View) {
@@ -311,7 +283,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Goes on under a new life.
-    fn retire(&mut self, own: Actor) {
+    pub(super) fn retire(&mut self, own: Actor) {
         self.life = self.rng.random::<u64>() & ((1 << Actor::LIFE_BITS) - 1);
         self.counters.clear();
         self.metrics.retired += 1;
@@ -434,6 +406,19 @@ impl<D: Disk> Shard<D> {
         if folded > 0 {
             let fold = DotSet::of_dead(closed + folded as u32, dead);
             self.fold(slot, &fold);
+        }
+    }
+
+    /// Folds what nobody else has a copy of, and so nobody reports.
+    pub(super) fn fold_alone(&mut self) {
+        let Some(view) = self.view.clone() else { return };
+        let listed = self.store.dead().count();
+        let alone = |slot: &Slot| {
+            self.store.clock(*slot).closed() < listed
+                && view.ring.partition(*slot).parties() == [view.me]
+        };
+        for slot in self.store.slots().filter(alone).collect::<Vec<_>>() {
+            self.fold_what_is_covered(&view, slot);
         }
     }
 

@@ -89,6 +89,9 @@ pub struct ShardConfig {
     /// Bytes of them read per round of slot sync.
     pub scrub_bytes: u64,
 
+    /// The time between two looks at a part of the clocks for lives that the ring does not list.
+    pub lives_interval: Duration,
+
     /// Keys listed in one answer.
     pub list_max: u32,
     /// Bytes of keys listed in one answer.
@@ -135,6 +138,7 @@ impl Default for ShardConfig {
             strips_per_round: 4_096,
             scrub_interval: Duration::from_secs(24 * 3600),
             scrub_bytes: 1 << 20,
+            lives_interval: Duration::from_secs(1),
             list_max: 10_000,
             list_bytes_max: 4 << 20,
             look_bytes_max: 64 << 20,

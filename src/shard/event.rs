@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::causality::Actor;
-use crate::ring::steps::Report;
+use crate::ring::steps::{Report, Verdict};
 use crate::ring::{MemberNumber, View};
 use crate::storage::{Batch, Ticket};
 use crate::wire::Frame;
@@ -48,8 +48,8 @@ pub enum Event {
     Synced(Batch),
     /// A sync, or the append in [`flush`](super::Shard::flush), failed. The store is poisoned.
     SyncFailed(String),
-    /// The ring is going to list this actor as dead. Whether that may be done is asked with
-    /// [`Shard::may_list`](super::Shard::may_list).
+    /// The ring is to list this actor as dead: nothing of it may be taken in any more. Answered with
+    /// [`Effect::Refused`], each time.
     Refuse(Actor),
     /// A read is done: the bytes, or why not.
     Read(Ticket, Result<Vec<u8>, String>),
@@ -68,6 +68,11 @@ pub enum Effect {
     Gathered(Origin, Gathered),
     /// This shard is so far with a seat of this node; the node is when all its shards are. It is durable.
     Report(Report),
+    /// The actors that this shard's clocks name and the ring does not list, its own left out. Said when others are
+    /// seen than the time before.
+    Seen(Vec<Actor>),
+    /// Whether the ring may list an actor as dead, as far as this shard goes.
+    Refused(Actor, Verdict),
 }
 
 /// Counts over all members, for one shard's class of slots.

@@ -15,6 +15,7 @@
 //! | `repair`, `hints`, `sync`, `page`, `deletes` | the three ways in which copies become equal |
 //! | `recovery` | a copy that lost data, until it has caught up |
 //! | `scrub` | values that have rotted on the disk, found and brought back |
+//! | `listing` | which lives are over, and whether the ring may list one as dead |
 //! | `closing` | dead actors: their dots become one number |
 //! | `seats`, `pace` | seats in a row that change hands: who counts, and when an old copy goes; how fast copies are pulled |
 //! | `gather`, `inspect` | questions that take all members |
@@ -30,6 +31,7 @@ mod gather;
 mod get;
 mod hints;
 mod inspect;
+mod listing;
 mod loads;
 mod metrics;
 mod operations;
@@ -62,6 +64,7 @@ use crate::wire::{Decline, Failure, FailureCode, Frame, Message};
 use closing::Closing;
 use deletes::Deletes;
 use hints::Hints;
+use listing::Listing;
 use loads::Loads;
 use operations::Operations;
 use pace::Pace;
@@ -106,6 +109,7 @@ pub struct Shard<D: Disk> {
     tally: Tally,
     deletes: Deletes,
     recovery: Recovery,
+    listing: Listing,
     closing: Closing,
     scrub: Scrub,
     seats: Seats,
@@ -138,6 +142,7 @@ impl<D: Disk> Shard<D> {
             tally: Tally::of(&store),
             deletes: Deletes::default(),
             recovery: Recovery::default(),
+            listing: Listing::default(),
             closing: Closing::default(),
             scrub: Scrub::default(),
             seats: Seats::default(),
@@ -184,7 +189,8 @@ impl<D: Disk> Shard<D> {
         let view = self.view.as_ref()?;
         let hints = self.hints.next_retry(view, self.now.elapsed);
         let pull = self.sync.waits_for_pace().then(|| self.pace.due());
-        let next = [self.requests.next_wake(), self.sync.next_round(), hints, pull];
+        let (round, look) = (self.sync.next_round(), self.listing.due());
+        let next = [self.requests.next_wake(), round, hints, pull, look];
         next.into_iter().flatten().min()
     }
 
@@ -315,7 +321,10 @@ impl<D: Disk> Shard<D> {
         self.sync_view();
         self.rehome_hints(&view);
         self.reseat(&view);
-        let Some(before) = before else { return self.deliver_hints() };
+        let Some(before) = before else {
+            self.look_for_lives();
+            return self.deliver_hints();
+        };
         // Who went down will not answer: that is a lane lost, for all that waits.
         let went_down = |number: &MemberNumber| before.is_up(*number) && !self.is_up(*number);
         let lost: Vec<MemberNumber> = before.peers.keys().copied().filter(went_down).collect();
@@ -427,6 +436,7 @@ impl<D: Disk> Shard<D> {
         }
         self.deliver_hints();
         self.sync_tick();
+        self.look_for_lives();
         self.pull_more();
     }
 

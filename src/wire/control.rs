@@ -11,6 +11,9 @@
 //! | [`Ring`](ControlMessage::Ring) | who is ahead → who is behind | `Have`, synced | the next heartbeat tells the difference again |
 //! | [`Have`](ControlMessage::Have) | who learnt → who told | nothing | heartbeats tell it too |
 //! | [`Reports`](ControlMessage::Reports) | member → leader | nothing | told again until the rows have gone on |
+//! | [`Lives`](ControlMessage::Lives) | member → leader | nothing | told again until they are listed |
+//! | [`RefuseLives`](ControlMessage::RefuseLives) | leader → member | `LivesRefused`, synced | asked again |
+//! | [`LivesRefused`](ControlMessage::LivesRefused) | member → leader | nothing | asked again |
 //! | [`Change`](ControlMessage::Change) | who was asked for a change → leader | `Changed`, once it is decided or refused | told again until then |
 //! | [`Changed`](ControlMessage::Changed) | leader → who was asked | nothing | the change is told again |
 //!
@@ -24,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::unpack;
 use super::frame::{Header, seal};
 use super::{Changed, Kind, Proposed, WireError};
+use crate::causality::Actor;
 use crate::pack::pack_into;
 use crate::ring::steps::Report;
 use crate::ring::{ClusterId, Epoch, NodeId, Ring};
@@ -126,6 +130,17 @@ pub enum ControlMessage {
     Have(Mark),
     /// My shards are so far with the rows that change.
     Reports(Vec<Report>),
+    /// My clocks name these lives, and the ring does not list them.
+    Lives(Vec<Actor>),
+    /// Take in nothing of these lives any more, unless you live one of them.
+    RefuseLives(Vec<Actor>),
+    /// What all my shards say to that.
+    LivesRefused {
+        /// They can do without these, for ever: it is on my synced disk.
+        refused: Vec<Actor>,
+        /// One of them lives these.
+        in_use: Vec<Actor>,
+    },
     /// Somebody asked me for this change: have it decided.
     Change(Wanted),
     /// What came of the change of this number: it is decided, or refused and why.
@@ -156,6 +171,9 @@ impl ControlMessage {
             ControlMessage::Ring(_) => "Ring",
             ControlMessage::Have(_) => "Have",
             ControlMessage::Reports(_) => "Reports",
+            ControlMessage::Lives(_) => "Lives",
+            ControlMessage::RefuseLives(_) => "RefuseLives",
+            ControlMessage::LivesRefused { .. } => "LivesRefused",
             ControlMessage::Change(_) => "Change",
             ControlMessage::Changed(..) => "Changed",
         }
@@ -174,6 +192,9 @@ impl ControlMessage {
             | ControlMessage::Pull { .. }
             | ControlMessage::Have(_)
             | ControlMessage::Reports(_)
+            | ControlMessage::Lives(_)
+            | ControlMessage::RefuseLives(_)
+            | ControlMessage::LivesRefused { .. }
             | ControlMessage::Change(_)
             | ControlMessage::Changed(..) => None,
         }

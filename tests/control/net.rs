@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use ringdove::causality::Secret;
+use ringdove::causality::{Actor, Secret};
 use ringdove::control::{Control, ControlConfig, ControlState, Effect, Event, Outcome, Route};
 use ringdove::ring::{
     ClusterId, Epoch, Member, MemberNumber, NodeId, Partition, Ring, Settings, Slot, View, found,
@@ -85,6 +85,8 @@ pub struct Node {
     pub view: Option<View>,
     pub routes: Vec<Route>,
     pub said: Vec<String>,
+    /// Lives that its shards were told to refuse, and have not answered.
+    pub refused: Vec<Actor>,
     /// What came of what was asked, by the number of who waits.
     pub answers: BTreeMap<u64, Outcome>,
 }
@@ -172,6 +174,7 @@ impl Net {
             view,
             routes,
             said,
+            refused: Vec::new(),
             answers: BTreeMap::new(),
         });
         place
@@ -324,6 +327,7 @@ impl Net {
             }
             Effect::Publish(view) => self.published(place, view),
             Effect::Dial(routes) => self.nodes[place].routes = routes,
+            Effect::Refuse(actor) => self.nodes[place].refused.push(actor),
             Effect::Answer(waits, outcome) => {
                 let before = self.nodes[place].answers.insert(waits, outcome);
                 assert_eq!(before, None, "answered twice");

@@ -5,6 +5,7 @@
 mod continuity;
 mod growing;
 mod joining;
+mod lives;
 mod lost;
 mod peers;
 mod rollback;

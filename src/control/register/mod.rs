@@ -209,6 +209,9 @@ impl Register {
             ControlMessage::Have(mark) => self.on_have(from, mark, out),
             // The leader's, not the register's.
             ControlMessage::Reports(_)
+            | ControlMessage::Lives(_)
+            | ControlMessage::RefuseLives(_)
+            | ControlMessage::LivesRefused { .. }
             | ControlMessage::Change(_)
             | ControlMessage::Changed(..) => {}
         }

@@ -22,7 +22,7 @@ use super::{Epoch, MemberNumber, Partition, Ring, Slot};
 
 pub use advance::{Limits, advance};
 pub use follows::rows_follow;
-pub use wish::{Newcomer, Refused, Wish, wish};
+pub use wish::{Newcomer, Refused, Wish, list_dead, wish};
 
 /// What a member has done about its seat in a row, or about the seat of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +56,17 @@ impl Report {
         let partition = ring.partition(self.first);
         (partition.first, partition.since) == (self.first, self.since)
     }
+}
+
+/// What a shard says of an actor that is to be listed as dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It writes as this actor: it must not be listed.
+    Mine,
+    /// It refuses it, but not durably yet, or it holds hints of it.
+    NotYet,
+    /// It can do without it, for ever.
+    MayList,
 }
 
 /// What members have reported. At most a few reports for each row that changes.

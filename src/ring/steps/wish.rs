@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+use crate::causality::Actor;
 use crate::ring::planner::{heading_for, plan};
 use crate::ring::{Change, Epoch, Member, MemberNumber, NodeId, Partition, Ring};
 
@@ -125,6 +126,12 @@ pub(super) fn successor(ring: &Ring) -> Ring {
     let given = ring.members.iter().map(|member| member.number.0).max().unwrap_or(0);
     let (epoch, previous) = (Epoch(ring.epoch.0 + 1), ring.hash());
     Ring { epoch, previous, highest: given.max(ring.highest), ..ring.clone() }
+}
+
+/// The ring that lists these actors as dead, too; `None` when it lists one of them already.
+pub fn list_dead(ring: &Ring, over: &[Actor]) -> Option<Ring> {
+    let dead = ring.dead.and(over.iter().copied()).ok()?;
+    Some(Ring { dead, ..successor(ring) })
 }
 
 fn grant(next: &mut Ring, wish: &Wish) -> Result<(), Refused> {

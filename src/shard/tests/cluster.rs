@@ -15,6 +15,7 @@ use super::steps::step;
 use super::trace;
 use crate::causality::{Actor, Dead, Dot, DotSet, Entry, Secret, Value};
 use crate::key::Key;
+use crate::ring::steps::Verdict;
 use crate::ring::{
     ClusterId, Epoch, Liveness, Member, MemberNumber, NodeId, Partition, Peer, Ring, SLOTS,
     Settings, Slot, Token, View,
@@ -85,6 +86,8 @@ pub(in crate::shard) struct Cluster {
     pub(in crate::shard) doubling: bool,
     net: VecDeque<(u16, u16, Frame)>,
     pub(in crate::shard) replies: Vec<(Origin, Effect)>,
+    /// What shards said last of actors that are to be listed.
+    verdicts: BTreeMap<(u16, u16, Actor), Verdict>,
     pub(in crate::shard) trace: Vec<String>,
     /// Bytes of slot sync that were sent.
     pub(in crate::shard) sync_bytes: u64,
@@ -138,6 +141,7 @@ impl Cluster {
             doubling: false,
             net: VecDeque::new(),
             replies: Vec::new(),
+            verdicts: BTreeMap::new(),
             trace: Vec::new(),
             sync_bytes: 0,
             watch: None,
@@ -299,6 +303,10 @@ impl Cluster {
                     self.replies.push((origin, effect));
                 }
                 Effect::Report(_) => self.trace.push(trace::effect(node, &effect)),
+                Effect::Seen(_) => {}
+                Effect::Refused(actor, verdict) => {
+                    self.verdicts.insert((node, index, actor), verdict);
+                }
             }
         }
     }
@@ -413,7 +421,12 @@ impl Cluster {
     pub(in crate::shard) fn reply(&self, request: u64) -> Option<&Frame> {
         self.replies.iter().rev().find_map(|(origin, effect)| match effect {
             Effect::Reply(_, frame) if origin.request == request => Some(frame),
-            Effect::Reply(..) | Effect::Send(..) | Effect::Gathered(..) | Effect::Report(_) => None,
+            Effect::Reply(..)
+            | Effect::Send(..)
+            | Effect::Gathered(..)
+            | Effect::Report(_)
+            | Effect::Seen(_)
+            | Effect::Refused(..) => None,
         })
     }
 
@@ -609,9 +622,11 @@ impl Cluster {
     /// Lists an actor as dead if all nodes run and confirm, in a ring that those in `late` do not hear of. Or gives
     /// who does not confirm.
     pub(in crate::shard) fn list_dead(&mut self, actor: Actor, late: &[u16]) -> Result<(), u16> {
-        let confirms =
-            |place: &Place| place.shard.as_ref().is_some_and(|shard| shard.may_list(actor));
-        if let Some(((node, _), _)) = self.places.iter().find(|(_, place)| !confirms(place)) {
+        self.verdicts.clear();
+        self.refuse(actor);
+        let says = |&(node, index): &(u16, u16)| self.verdicts.get(&(node, index, actor));
+        let confirms = |place: &&(u16, u16)| says(place) == Some(&Verdict::MayList);
+        if let Some((node, _)) = self.places.keys().find(|place| !confirms(place)) {
             return Err(*node);
         }
         let Ok(dead) = self.ring.dead.and([actor]) else { return Ok(()) };

@@ -31,7 +31,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 32] = [
+const GUARDED: [(Rule, &str); 33] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -53,6 +53,7 @@ const GUARDED: [(Rule, &str); 32] = [
     (Rule::KeptIsHere, "a_repair_is_for_the_copy_that_was_asked"),
     (Rule::RecoverFirst, "who_lost_data_counts_for_no_read_before_it_caught_up"),
     (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
+    (Rule::OwnLifeSpared, "a_life_in_use_is_not_listed"),
     (Rule::LifeFence, "a_late_delta_of_a_dead_actor_is_not_taken"),
     (Rule::NoHintsListed, "a_dead_actor_is_listed_when_its_hints_are_delivered"),
     (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),

@@ -183,6 +183,8 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
             let Report { first, since, stage, by: _ } = report;
             format!("n{node} => node {stage:?} partition {first} since epoch {since}")
         }
+        Effect::Seen(actors) => format!("n{node} => node sees {}", list(actors.iter())),
+        Effect::Refused(actor, verdict) => format!("n{node} => node {actor} {verdict:?}"),
         Effect::Gathered(_, gathered) => format!(
             "n{node} => node keys={} conflicts={} hints={} missing={}{}",
             gathered.keys,

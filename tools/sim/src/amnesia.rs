@@ -51,6 +51,7 @@ impl World {
     pub(crate) fn mend_logs(&mut self, node: usize) {
         self.counts.damaged_logs += 1;
         self.nodes[node].ever_restored = true;
+        self.closing.went_back(node);
         let salvaged = self.fault_dice.chance(SALVAGED) && self.salvage(node);
         if salvaged {
             self.counts.salvages += 1;
@@ -101,7 +102,9 @@ impl World {
     fn went_back(&mut self, node: usize, noticed: bool) {
         self.nodes[node].page_knows = noticed;
         self.nodes[node].restored = !noticed && self.fault_dice.chance(TOLD);
-        if !noticed && !self.nodes[node].restored {
+        if noticed || self.nodes[node].restored {
+            self.closing.went_back(node);
+        } else {
             self.unnoticed();
         }
         self.excuse();

@@ -32,6 +32,7 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
     (Rule::DamagedClock, "a_damaged_log_claims_nothing_that_it_lost"),
     (Rule::SalvageSeen, "a_damaged_log_keeps_what_it_had_seen"),
     (Rule::TellAgain, "a_delete_beside_a_value_is_told_again_too"),
+    (Rule::OwnLifeSpared, "a_life_in_use_is_not_listed"),
     (Rule::LifeFence, "a_late_delta_of_a_dead_actor_is_not_taken"),
     (Rule::NoHintsListed, "a_dead_actor_is_listed_when_its_hints_are_delivered"),
     (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
@@ -48,6 +49,7 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
 
 /// Rules of closing: their histories are of the profile that lists dead actors all the time.
 pub const CLOSING: &[Rule] = &[
+    Rule::OwnLifeSpared,
     Rule::LifeFence,
     Rule::NoHintsListed,
     Rule::CloseCovered,

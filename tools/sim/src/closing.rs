@@ -1,17 +1,20 @@
-//! Dead actors: what the ring will decide, decided here by the world itself.
+//! Dead actors: what the leader of the ring will decide, decided here by the world itself.
 //!
-//! From time to time some lives that are over are to be listed. All nodes are told to refuse them; when all run
-//! and confirm, a new ring lists them, and each node hears of it in its own time, some much later. A node whose
-//! disk goes back in time has the ring of that time, too. Once everything is healed the rest are listed.
+//! Shards tell which lives their clocks name. From time to time some of these are to be listed: first its own
+//! member is asked to refuse it, which may say that it is in use; then all others, each when it happens to be
+//! asked. Once all have confirmed, at whatever time each did, a new ring lists it, and each node hears of that in its own
+//! time, some much later. A node whose disk goes back in time has the ring of that time, too, and is
+//! another member for all that it confirmed. Once everything is healed the rest are listed.
 //!
 //! Invariant: an actor is listed only when every shard of every node said that it may be; the list only grows.
-//! Not here: what a shard makes of it (`ringdove::shard`).
+//! Not here: what a shard makes of it (`ringdove::shard`), and the real leader (`ringdove::control`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringdove::causality::Actor;
+use ringdove::causality::{Actor, DotSet};
+use ringdove::ring::steps::Verdict;
 use ringdove::ring::{Epoch, Ring, Slot};
 use ringdove::shard::Event;
 
@@ -21,22 +24,47 @@ use crate::world::World;
 
 /// How long the ring tries once everything is healed.
 const HEALED_EVERY: Duration = Duration::from_millis(100);
-/// How often a try is given up, and other actors are chosen.
-const GIVEN_UP: f64 = 0.1;
+/// How often a node is asked when the ring looks.
+const ASKED: f64 = 0.8;
+/// How often those that are in use are asked about again.
+const ASKED_AGAIN: f64 = 0.02;
+/// Actors that are asked about at a time, until everything is healed.
+const AT_A_TIME: usize = 3;
 /// How often a node hears of a ring late.
 const LATE: f64 = 0.2;
 
-/// What the ring is about to do.
+/// What the ring knows of lives.
 #[derive(Debug)]
 pub(crate) struct Closing {
     dice: Dice,
-    /// Actors that all are told to refuse.
-    doomed: Vec<Actor>,
+    /// What each shard of each node told that it sees.
+    seen: BTreeMap<(usize, usize), Vec<Actor>>,
+    /// Those that their own member said to be in use.
+    spared: BTreeSet<Actor>,
+    /// Which shards of which nodes can do without whom.
+    confirmed: BTreeMap<Actor, BTreeSet<(usize, usize)>>,
 }
 
 impl Closing {
     pub(crate) fn new(seed: u64) -> Self {
-        Closing { dice: Dice::new(seed, "closing"), doomed: Vec::new() }
+        Closing {
+            dice: Dice::new(seed, "closing"),
+            seen: BTreeMap::new(),
+            spared: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
+        }
+    }
+
+    /// A node's process starts: it has told nothing yet.
+    pub(crate) fn starts(&mut self, node: usize) {
+        self.seen.retain(|(other, _), _| *other != node);
+    }
+
+    /// A node's disks do not hold what they did: it has confirmed nothing.
+    pub(crate) fn went_back(&mut self, node: usize) {
+        for shards in self.confirmed.values_mut() {
+            shards.retain(|(other, _)| *other != node);
+        }
     }
 }
 
@@ -53,58 +81,89 @@ impl World {
     /// The ring goes on with its list, as far as it may.
     pub(crate) fn close(&mut self) {
         self.plan_next_closing();
-        if !self.nodes.iter().all(|node| node.answers()) {
-            return;
+        if self.closing.dice.chance(ASKED_AGAIN) {
+            self.closing.spared.clear();
         }
-        if self.closing.doomed.is_empty() {
-            self.doom();
-        } else if self.closing.doomed.iter().all(|actor| self.may_list(*actor)) {
-            self.list();
-        } else if !self.healed && self.closing.dice.chance(GIVEN_UP) {
-            self.closing.doomed.clear();
+        for actor in self.candidates() {
+            self.ask_to_refuse(actor);
+        }
+        let all: usize = self.nodes.iter().map(|node| node.disks.len()).sum();
+        let done = |(_, shards): &(&Actor, &BTreeSet<_>)| shards.len() == all;
+        let done: Vec<Actor> =
+            self.closing.confirmed.iter().filter(done).map(|(a, _)| *a).collect();
+        if !done.is_empty() {
+            self.list(done);
+        }
+    }
+
+    /// Lives that are named by clocks, not listed, and perhaps over.
+    fn candidates(&mut self) -> Vec<Actor> {
+        let seen: BTreeSet<Actor> = self.closing.seen.values().flatten().copied().collect();
+        let open = |actor: &Actor| {
+            !self.ring.dead.contains(*actor) && !self.closing.spared.contains(actor)
+        };
+        let mut open: Vec<Actor> = seen.into_iter().filter(open).collect();
+        if !self.healed {
+            self.closing.dice.shuffle(&mut open);
+            open.truncate(AT_A_TIME);
+        }
+        open
+    }
+
+    /// Asks an actor's own member first, and then all others.
+    fn ask_to_refuse(&mut self, actor: Actor) {
+        let own = usize::from(actor.member()) - 1;
+        let asked: Vec<usize> = if self.confirms(own, actor) {
+            (0..self.nodes.len()).filter(|node| !self.confirms(*node, actor)).collect()
         } else {
-            self.tell_to_refuse();
-        }
-    }
-
-    /// Lives that wrote, are over, and are not listed.
-    fn over(&self) -> Vec<Actor> {
-        let wrote: BTreeSet<Actor> = self.watch.dots().map(|(_, dot)| dot.actor).collect();
-        let live: BTreeSet<Actor> = self.nodes.iter().flat_map(|node| node.actors()).collect();
-        let over = wrote.difference(&live).copied();
-        over.filter(|actor| !self.ring.dead.contains(*actor)).collect()
-    }
-
-    fn doom(&mut self) {
-        let mut over = self.over();
-        if over.is_empty() {
-            return;
-        }
-        self.closing.dice.shuffle(&mut over);
-        let some = self.closing.dice.range(1, 3) as usize;
-        over.truncate(if self.healed { over.len() } else { some });
-        self.closing.doomed = over;
-        self.tell_to_refuse();
-    }
-
-    fn tell_to_refuse(&mut self) {
-        for actor in self.closing.doomed.clone() {
-            self.trace.line(self.now, || format!("all are to refuse {actor}"));
-            for node in 0..self.nodes.len() {
+            vec![own]
+        };
+        for node in asked {
+            if self.nodes[node].answers() && (self.healed || self.closing.dice.chance(ASKED)) {
+                self.trace.line(self.now, || format!("n{} is to refuse {actor}", node + 1));
                 self.step_all(node, |_| Event::Refuse(actor));
             }
         }
     }
 
-    fn may_list(&self, actor: Actor) -> bool {
-        let mut processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes.all(|process| process.shards.iter().all(|one| one.shard.may_list(actor)))
+    fn confirms(&self, node: usize, actor: Actor) -> bool {
+        let shards = self.closing.confirmed.get(&actor);
+        let confirmed = |shards: &BTreeSet<(usize, usize)>| {
+            shards.iter().filter(|(other, _)| *other == node).count()
+        };
+        shards.map_or(0, confirmed) == self.nodes[node].disks.len()
     }
 
-    fn list(&mut self) {
-        let doomed = std::mem::take(&mut self.closing.doomed);
-        self.counts.listed += doomed.len() as u64;
-        let dead = self.ring.dead.and(doomed).expect("those listed are not chosen again");
+    /// A shard told which lives its clocks name.
+    pub(crate) fn note_seen_lives(&mut self, node: usize, shard: usize, actors: Vec<Actor>) {
+        for actor in &actors {
+            if !self.closing.seen.values().flatten().any(|other| other == actor) {
+                // Where somebody has a new life, another of it may be over.
+                self.closing.spared.retain(|other| other.member() != actor.member());
+            }
+        }
+        self.closing.seen.insert((node, shard), actors);
+    }
+
+    /// A shard said whether the ring may list an actor.
+    pub(crate) fn note_verdict(&mut self, at: (usize, usize), actor: Actor, verdict: Verdict) {
+        match verdict {
+            Verdict::Mine => {
+                self.counts.spared += 1;
+                self.closing.confirmed.remove(&actor);
+                self.closing.spared.insert(actor);
+            }
+            Verdict::NotYet => {}
+            Verdict::MayList => {
+                self.closing.confirmed.entry(actor).or_default().insert(at);
+            }
+        }
+    }
+
+    fn list(&mut self, done: Vec<Actor>) {
+        self.closing.confirmed.retain(|actor, _| !done.contains(actor));
+        self.counts.listed += done.len() as u64;
+        let dead = self.ring.dead.and(done).expect("those listed are not asked about again");
         let (epoch, previous) = (Epoch(self.ring.epoch.0 + 1), self.ring.hash());
         let ring = Ring { epoch, previous, dead, ..(*self.ring).clone() };
         self.trace.line(self.now, || format!("ring {epoch} lists {:?}", ring.dead.actors()));
@@ -159,12 +218,14 @@ impl World {
     /// What keeps the dead from being closed everywhere, if anything does.
     pub(crate) fn unclosed(&self) -> Option<String> {
         self.mix.closing?;
-        if let Some(actor) = self.over().first() {
-            return Some(format!("unclosed: {actor} is not listed"));
-        }
+        let live: BTreeSet<Actor> = self.nodes.iter().flat_map(|node| node.actors()).collect();
         let listed = self.ring.dead.count();
         for dump in self.dumps() {
-            let open = |(_, clock): &(&Slot, &ringdove::causality::DotSet)| clock.closed() < listed;
+            let over = |clock: &DotSet| {
+                let mut actors = clock.rows().map(|(actor, _)| actor);
+                actors.any(|actor| !live.contains(&actor) && !self.ring.dead.contains(actor))
+            };
+            let open = |(_, clock): &(&Slot, &DotSet)| clock.closed() < listed || over(clock);
             if let Some((slot, clock)) = dump.clocks.iter().find(open) {
                 let name = dump.node + 1;
                 let what = format!("unclosed: n{name} has clock {clock} of slot {slot}");

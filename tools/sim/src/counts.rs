@@ -129,6 +129,8 @@ counts! {
     recoveries "starts that catch up first",
     /// Writes whose last copy such a disk took.
     excused "writes excused by that",
+    /// Actors in use that were asked to be refused.
+    spared "lives in use asked about",
     /// Dead actors that the ring listed.
     listed "dead actors listed",
     /// Slots in which their dots were folded, not counting those that heard of it by slot sync.

@@ -43,6 +43,7 @@ impl World {
             }
             self.excuse();
         }
+        self.closing.starts(node);
         self.counts.restarts += u64::from(again);
         self.counts.lives_kept += u64::from(matches!(life, Life::Kept(_)));
         self.counts.recoveries += u64::from(self.nodes[node].recovers());

@@ -471,6 +471,8 @@ impl World {
                 Effect::Reply(origin, frame) => self.reply(node, origin, frame),
                 Effect::Gathered(..) => {}
                 Effect::Report(report) => self.note_report(node, shard, report),
+                Effect::Seen(actors) => self.note_seen_lives(node, shard, actors),
+                Effect::Refused(actor, verdict) => self.note_verdict((node, shard), actor, verdict),
             }
         }
         self.effects = effects;

@@ -226,6 +226,7 @@ impl Founders {
             Effect::Tell { .. }
             | Effect::Resolve(_)
             | Effect::Dial(_)
+            | Effect::Refuse(_)
             | Effect::Answer(..)
             | Effect::Log(..) => {}
         }

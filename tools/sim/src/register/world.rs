@@ -314,6 +314,9 @@ impl World {
             | ControlMessage::Ring(_)
             | ControlMessage::Have(_)
             | ControlMessage::Reports(_)
+            | ControlMessage::Lives(_)
+            | ControlMessage::RefuseLives(_)
+            | ControlMessage::LivesRefused { .. }
             | ControlMessage::Change(_)
             | ControlMessage::Changed(..) => {}
         }

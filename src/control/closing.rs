@@ -1,0 +1,280 @@
+//! Which lives are over, and when the ring may list them as dead: the member's part, and the leader's.
+//!
+//! ```text
+//!   shards ─ lives that clocks name ─▶ member ─ Lives ─▶ leader
+//!                                                          │ of each: is it over?
+//!      its own member, if the ring still has it  ◀─ RefuseLives
+//!             in use: left alone for a while        ─▶ LivesRefused
+//!                                                          │ over: can all do without it?
+//!                       every other member       ◀─ RefuseLives
+//!                       once that is durable        ─▶ LivesRefused
+//!                                                          ▼ all said so
+//!                                                   the next ring lists it
+//! ```
+//!
+//! Everything is told and asked again until it is done, so that a message or a leader may be lost at any time. What
+//! a member has said stays true: its log says so. Who is down is waited for; a member that is gone for good is
+//! taken from the ring by a person's word, and its lives are over with that.
+//!
+//! Invariant: an actor is listed only after all shards of all members of the ring in force said that it may be. Not
+//! here: what a shard does before it says so (`shard::listing`), and after (`shard::closing`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::register::Output;
+use super::{Control, Effect, Now, Phase};
+use crate::causality::Actor;
+use crate::ring::steps::{Verdict, list_dead};
+use crate::ring::{MemberNumber, NodeId, Ring};
+use crate::wire::control::ControlMessage;
+
+/// How often a leader is told of lives that it has not got listed.
+const TOLD_AGAIN: Duration = Duration::from_secs(300);
+/// How often members are asked that have not answered.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+/// For how long a life that was in use is not asked about again.
+const IN_USE: Duration = Duration::from_secs(600);
+/// Lives asked about at a time.
+const AT_A_TIME: usize = 256;
+/// Lives that a leader keeps in mind.
+const LIVES_MAX: usize = 16_384;
+
+/// What a node knows of lives that the ring does not list.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    /// Those that the clocks of each of its shards name.
+    seen: BTreeMap<u16, Vec<Actor>>,
+    /// Which leader was told of them last, and when it is told again.
+    told: Option<MemberNumber>,
+    next_told: Now,
+    /// Those that it was asked to refuse, by whom, and what its shards have said so far.
+    asked: BTreeMap<Actor, (NodeId, BTreeMap<u16, Verdict>)>,
+    /// What it has to answer.
+    answers: BTreeMap<NodeId, Answers>,
+    /// As the leader: those that it was told of.
+    lives: BTreeMap<Actor, Life>,
+    next_ask: Now,
+}
+
+/// What a member says of lives that it is to refuse.
+#[derive(Debug, Default)]
+struct Answers {
+    refused: Vec<Actor>,
+    in_use: Vec<Actor>,
+}
+
+/// What a leader knows of a life.
+#[derive(Debug, Default)]
+struct Life {
+    /// It is in use, as far as is known until then.
+    in_use: Option<Now>,
+    /// Members that can do without it, for ever.
+    refused_by: BTreeSet<MemberNumber>,
+}
+
+impl Control {
+    // ---- as a member ---------------------------------------------------------------------------
+
+    /// A shard of this node sees these lives.
+    pub(super) fn seen_here(&mut self, shard: u16, actors: Vec<Actor>) {
+        self.closing.seen.insert(shard, actors);
+        self.closing.next_told = self.me.now;
+    }
+
+    /// A leader asks for these lives to be refused.
+    pub(super) fn refuse_lives(
+        &mut self,
+        from: NodeId,
+        actors: Vec<Actor>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.number_of(from).is_none() {
+            return;
+        }
+        for actor in actors.into_iter().take(AT_A_TIME) {
+            self.closing.asked.insert(actor, (from, BTreeMap::new()));
+            effects.push(Effect::Refuse(actor));
+        }
+    }
+
+    /// A shard of this node says whether a life may be listed.
+    pub(super) fn refused_here(&mut self, shard: u16, actor: Actor, verdict: Verdict) {
+        let Some((from, said)) = self.closing.asked.get_mut(&actor) else { return };
+        said.insert(shard, verdict);
+        let shards = usize::from(self.me.config.shards);
+        let all = |verdict: Verdict| said.values().filter(|said| **said == verdict).count();
+        let (in_use, refused) = (all(Verdict::Mine) > 0, all(Verdict::MayList) == shards);
+        if !in_use && !refused {
+            // It is asked again.
+            return;
+        }
+        let answers = self.closing.answers.entry(*from).or_default();
+        if in_use { &mut answers.in_use } else { &mut answers.refused }.push(actor);
+        self.closing.asked.remove(&actor);
+    }
+
+    /// Tells whoever leads what this node's shards see, and answers what was asked.
+    fn speak_of_lives(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Member(members) = &self.phase else { return };
+        let (leader, ring) = (members.leader(), &members.ring);
+        let mut told = Vec::new();
+        for (to, Answers { refused, in_use }) in std::mem::take(&mut self.closing.answers) {
+            told.push((to, ControlMessage::LivesRefused { refused, in_use }));
+        }
+        let again = self.me.now >= self.closing.next_told;
+        if again || self.closing.told != Some(leader) {
+            self.closing.told = Some(leader);
+            self.closing.next_told = self.me.now + TOLD_AGAIN;
+            let seen: BTreeSet<Actor> = self.closing.seen.values().flatten().copied().collect();
+            let seen: Vec<Actor> =
+                seen.into_iter().filter(|actor| !ring.dead.contains(*actor)).collect();
+            let to = ring.member(leader).map(|member| member.id);
+            if let Some(to) = to.filter(|_| !seen.is_empty()) {
+                told.push((to, ControlMessage::Lives(seen)));
+            }
+        }
+        self.tell_of_lives(told, effects);
+    }
+
+    /// Says something to members, of whom this node may be one.
+    fn tell_of_lives(&mut self, told: Vec<(NodeId, ControlMessage)>, effects: &mut Vec<Effect>) {
+        let me = self.me.state.id;
+        let (own, others): (Vec<_>, Vec<_>) = told.into_iter().partition(|(to, _)| *to == me);
+        own.into_iter().for_each(|(_, message)| self.told(me, message, effects));
+        let others = others.into_iter().map(|(to, message)| Output::Tell(to, message));
+        self.carry_out(others.collect(), effects);
+    }
+
+    // ---- as the leader --------------------------------------------------------------------------
+
+    /// The number of a member; `None` when that is none of this ring, or this node is none.
+    fn number_of(&self, id: NodeId) -> Option<MemberNumber> {
+        let Phase::Member(members) = &self.phase else { return None };
+        members.ring.member_by_id(id).map(|member| member.number)
+    }
+
+    /// A member's clocks name these.
+    pub(super) fn note_lives(&mut self, from: NodeId, actors: Vec<Actor>) {
+        if self.number_of(from).is_none() {
+            return;
+        }
+        let Phase::Member(members) = &self.phase else { return };
+        let listed = &members.ring.dead;
+        for actor in actors {
+            let lives = &mut self.closing.lives;
+            if listed.contains(actor) || lives.contains_key(&actor) || lives.len() == LIVES_MAX {
+                continue;
+            }
+            // Where somebody has a new life, another of it may be over.
+            let same = |other: &Actor| other.member() == actor.member();
+            let others = lives.iter_mut().filter(|(other, _)| same(other));
+            others.for_each(|(_, life)| life.in_use = None);
+            lives.insert(actor, Life::default());
+            self.closing.next_ask = self.me.now;
+        }
+    }
+
+    /// A member can do without some, and lives others.
+    pub(super) fn note_refused(&mut self, from: NodeId, refused: &[Actor], in_use: &[Actor]) {
+        let Some(by) = self.number_of(from) else { return };
+        for actor in refused {
+            if let Some(life) = self.closing.lives.get_mut(actor) {
+                life.refused_by.insert(by);
+                self.closing.next_ask = self.me.now;
+            }
+        }
+        for actor in in_use {
+            if let Some(life) = self.closing.lives.get_mut(actor) {
+                life.in_use = Some(self.me.now + IN_USE);
+            }
+        }
+    }
+
+    /// Asks members to refuse what may be over, if all are there: as long as one is not, nothing can be listed.
+    fn ask_about_lives(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Member(members) = &self.phase else { return };
+        let (me, ring) = (members.me, &members.ring);
+        let up = |number| number == me || members.known.get(&number).is_some_and(|it| it.up);
+        let all = ring.members.iter().all(|member| up(member.number));
+        if self.closing.lives.is_empty() || !all || self.me.now < self.closing.next_ask {
+            return;
+        }
+        self.closing.next_ask = self.me.now + ASKED_AGAIN;
+        let mut asked = Vec::new();
+        for member in &ring.members {
+            let asks = |(actor, life): &(&Actor, &Life)| {
+                life.asks(**actor, member.number, ring, self.me.now)
+            };
+            let some = self.closing.lives.iter().filter(asks).map(|(actor, _)| *actor);
+            let some: Vec<Actor> = some.take(AT_A_TIME).collect();
+            if !some.is_empty() {
+                asked.push((member.id, ControlMessage::RefuseLives(some)));
+            }
+        }
+        self.tell_of_lives(asked, effects);
+    }
+
+    /// What there is to do about lives.
+    pub(super) fn see_to_lives(&mut self, effects: &mut Vec<Effect>) {
+        self.speak_of_lives(effects);
+        let Phase::Member(members) = &self.phase else { return };
+        if members.leader() != members.me {
+            // Whoever leads next is told anew.
+            self.closing.lives.clear();
+        } else if self.leading() == Ok(members.me) {
+            self.ask_about_lives(effects);
+        }
+    }
+
+    /// The ring after this one, if it can list more of the dead.
+    pub(super) fn list_more(&self, ring: &Ring) -> Option<Ring> {
+        let all = |life: &Life| {
+            ring.members.iter().all(|member| life.refused_by.contains(&member.number))
+        };
+        let over = self.closing.lives.iter().filter(|(_, life)| life.in_use.is_none() && all(life));
+        let over: Vec<Actor> = over.map(|(actor, _)| *actor).collect();
+        if over.is_empty() { None } else { list_dead(ring, &over) }
+    }
+
+    /// A ring is in force.
+    pub(super) fn listed(&mut self, ring: &Ring) {
+        self.closing.lives.retain(|actor, _| !ring.dead.contains(*actor));
+        self.closing.asked.retain(|actor, _| !ring.dead.contains(*actor));
+    }
+
+    /// How many lives this node's clocks name that are over, and that the ring does not list: at least.
+    pub(super) fn unlisted(&self) -> usize {
+        let Phase::Member(members) = &self.phase else { return 0 };
+        let mut by_member: BTreeMap<MemberNumber, BTreeSet<Actor>> = BTreeMap::new();
+        for actor in self.closing.seen.values().flatten() {
+            if !members.ring.dead.contains(*actor) {
+                by_member.entry(MemberNumber(actor.member())).or_default().insert(*actor);
+            }
+        }
+        let over = |(number, lives): (&MemberNumber, &BTreeSet<Actor>)| {
+            // Each of a member's shards may write under a name of its own.
+            let shards = members.known.get(number).and_then(|known| known.essentials);
+            let in_use = match members.ring.member(*number) {
+                None => 0,
+                // Its own shards leave out the names that they write under.
+                Some(_) if *number == members.me => 0,
+                Some(_) => shards.map_or(1, |it| usize::from(it.shards)),
+            };
+            lives.len().saturating_sub(in_use)
+        };
+        by_member.iter().map(over).sum()
+    }
+}
+
+impl Life {
+    /// Whether a member is to be asked to refuse it: its own first.
+    fn asks(&self, actor: Actor, member: MemberNumber, ring: &Ring, now: Now) -> bool {
+        let own = MemberNumber(actor.member());
+        let given = ring.members.last().map_or(0, |last| last.number.0).max(ring.highest);
+        let gone = ring.member(own).is_none() && own.0 <= given;
+        let over = own == member || gone || self.refused_by.contains(&own);
+        let in_use = self.in_use.is_some_and(|until| now < until);
+        over && !in_use && !self.refused_by.contains(&member)
+    }
+}
