@@ -42,8 +42,10 @@ pub(super) struct Machine {
     /// Every id that it ever had.
     pub ids: BTreeSet<NodeId>,
     pub copies: Vec<Disk>,
-    /// Who answered when, under which id.
+    /// Which members answered when, under which id.
     heard: BTreeMap<NodeId, u64>,
+    /// Who said when that it is ready to join.
+    ready: BTreeMap<NodeId, u64>,
     /// The id with which each seed answered.
     seen: [Option<NodeId>; SEEDS],
     founding_votes: BTreeMap<ClusterId, BTreeSet<NodeId>>,
@@ -69,6 +71,7 @@ impl Machine {
             ids: BTreeSet::from([id]),
             copies: Vec::new(),
             heard: BTreeMap::new(),
+            ready: BTreeMap::new(),
             seen: [None; SEEDS],
             founding_votes: BTreeMap::new(),
             outbox: Vec::new(),
@@ -114,7 +117,7 @@ impl Machine {
         self.id = self.synced.state.id;
         self.ids.insert(self.id);
         self.register = Register::new(self.id, dice.bits(), self.synced.state.kept());
-        (self.heard, self.seen) = (BTreeMap::new(), [None; SEEDS]);
+        (self.heard, self.ready, self.seen) = (BTreeMap::new(), BTreeMap::new(), [None; SEEDS]);
         self.founding_votes.clear();
         (self.outbox, self.sayings) = (Vec::new(), Vec::new());
     }
@@ -182,7 +185,9 @@ impl Machine {
             let ring = ControlMessage::Ring(Box::new(ring.clone()));
             self.sayings.push((To::Place(asker), Saying::Control(self.id, ring)));
         }
-        let i_am = Saying::IAm(self.place, self.id, self.register.bound());
+        // Who was a member, and is none any more, is not ready for anything.
+        let left = self.ring().is_some_and(|ring| ring.member_by_id(self.id).is_none());
+        let i_am = Saying::IAm(self.place, self.id, self.register.bound().filter(|_| !left));
         self.sayings.push((To::Place(asker), i_am));
     }
 
@@ -194,7 +199,8 @@ impl Machine {
                 self.register.show_ring(id, &mut self.outbox);
             }
             if cluster == Some(mine) {
-                self.heard.insert(id, now);
+                let said = if is_member { &mut self.heard } else { &mut self.ready };
+                said.insert(id, now);
             }
             return;
         }
@@ -246,9 +252,17 @@ impl Machine {
 
     // -- leading ----------------------------------------------------------------------------------------
 
+    /// Who answered lately, or said that it is ready to join.
     pub fn answered_lately(&self, now: u64) -> BTreeSet<NodeId> {
         let lately = |at: u64| now.saturating_sub(at) <= LATELY;
-        self.heard.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| *id).collect()
+        let heard = self.heard.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| *id);
+        heard.chain(self.ready_lately(now)).collect()
+    }
+
+    /// Who said lately that it is ready to join.
+    pub fn ready_lately(&self, now: u64) -> impl Iterator<Item = NodeId> + '_ {
+        let lately = move |at: u64| now.saturating_sub(at) <= LATELY;
+        self.ready.iter().filter(move |(_, at)| lately(**at)).map(|(id, _)| *id)
     }
 
     /// Proposes the ring that `plan` makes of the one in force; `false` when the register refuses.

@@ -274,8 +274,10 @@ impl World {
             self.dice.shuffle(&mut members);
             let some = self.dice.index(members.len().min(3) + 1);
             gone.extend(members.into_iter().take(some));
-            let ready = machine.answered_lately(self.now).into_iter();
-            new = ready.filter(|id| ring.member_by_id(*id).is_none()).collect();
+            new = machine
+                .ready_lately(self.now)
+                .filter(|id| ring.member_by_id(*id).is_none())
+                .collect();
             self.dice.shuffle(&mut new);
             new.truncate(self.dice.index(4));
             if self.dice.chance(0.1) {
