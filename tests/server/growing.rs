@@ -329,8 +329,8 @@ fn told(what: &str, before: &RingShown, after: &RingShown, least: usize) {
         percent(least),
         slots as f64 / least as f64
     );
-    // Where few members are left, seats that need not move sometimes do: at most 1.124 times in 2,000 plans.
-    assert!(slots as f64 <= least as f64 * 1.15, "{slots} slots moved, {least} had to be");
+    // Where few members are left, seats that need not move sometimes do: at most 1.094 times in 2,000 plans.
+    assert!(slots as f64 <= least as f64 * 1.10, "{slots} slots moved, {least} had to be");
 }
 
 #[test]

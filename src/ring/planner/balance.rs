@@ -126,7 +126,7 @@ impl Draft<'_> {
         true
     }
 
-    fn seat_of(&self, at: usize, member: Place) -> usize {
+    pub(super) fn seat_of(&self, at: usize, member: Place) -> usize {
         let seat = self.parts[at].row.iter().position(|owner| *owner == Some(member));
         seat.expect("who holds a part has a seat in it")
     }

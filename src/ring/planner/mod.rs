@@ -3,8 +3,8 @@
 //! From a ring, whose members say what they wish (weight, zone, leaving), to a target for every partition. First the
 //! largest partitions are cut until there are [`PARTITIONS_PER_MEMBER`] for each member that stays; a cut is metadata. Then
 //! seats of leaving members, seats too many and seats that stand in a zone twice are given up, missing
-//! seats are given to who lacks most, and what is still uneven is evened out seat by seat, from who has too much
-//! to who has too little, so that nothing moves twice. A row is chosen by itself, not by walking along tokens, which makes
+//! seats are given to who lacks most, and passed on along paths while they are free; what is still uneven is evened out seat
+//! by seat, from who has too much to who has too little, so that nothing moves twice. A row is chosen by itself, not by walking along tokens, which makes
 //! this simple: the idea of an explicit table is Garage's layout's and Dynamo's (SOSP 2007, 6.2, strategy 3).
 //!
 //! Invariant: pure and deterministic; a row names distinct members that stay, as many as copies are wanted and there are
@@ -14,6 +14,7 @@
 
 mod balance;
 mod draft;
+mod pass;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,9 @@ pub fn plan(ring: &Ring) -> Option<Target> {
     draft.cut(staying.saturating_mul(PARTITIONS_PER_MEMBER).min(usize::from(SLOTS)));
     draft.give_up();
     draft.fill();
-    draft.even_out(staying.saturating_mul(balance::MOST_PER_MEMBER).min(usize::from(SLOTS)));
+    let most = staying.saturating_mul(balance::MOST_PER_MEMBER).min(usize::from(SLOTS));
+    draft.pass_on(most);
+    draft.even_out(most);
     let partitions = draft.planned(ring);
     Some(Target { partitions, zone_repeats: quota.zone_repeats, ideal: quota.slots })
 }
