@@ -20,6 +20,7 @@
 //! here: what a shard does before it says so (`shard::listing`), and after (`shard::closing`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::register::Output;
@@ -45,8 +46,8 @@ const LIVES_MAX: usize = 16_384;
 pub(super) struct Closing {
     /// Those that the clocks of each of its shards name.
     seen: BTreeMap<u16, Vec<Actor>>,
-    /// Which leader was told of them last, and when it is told again.
-    told: Option<MemberNumber>,
+    /// Which leader, in which of its lives, was told of them last, and when it is told again.
+    told: Option<(MemberNumber, u64)>,
     next_told: Now,
     /// Those that it was asked to refuse, by whom, and what its shards have said so far.
     asked: BTreeMap<Actor, (NodeId, BTreeMap<u16, Verdict>)>,
@@ -55,6 +56,8 @@ pub(super) struct Closing {
     /// As the leader: those that it was told of.
     lives: BTreeMap<Actor, Life>,
     next_ask: Now,
+    /// The last that was asked about when there were too many for one time.
+    asked_upto: Option<Actor>,
 }
 
 /// What a member says of lives that it is to refuse.
@@ -92,14 +95,22 @@ impl Control {
         if self.number_of(from).is_none() {
             return;
         }
-        for actor in actors.into_iter().take(AT_A_TIME) {
-            self.closing.asked.insert(actor, (from, BTreeMap::new()));
-            effects.push(Effect::Refuse(actor));
+        if self.closing.asked.len() > LIVES_MAX {
+            self.closing.asked.clear();
         }
+        let actors: Vec<Actor> = actors.into_iter().take(AT_A_TIME).collect();
+        for actor in &actors {
+            self.closing.asked.insert(*actor, (from, BTreeMap::new()));
+        }
+        effects.push(Effect::Refuse(actors));
     }
 
-    /// A shard of this node says whether a life may be listed.
-    pub(super) fn refused_here(&mut self, shard: u16, actor: Actor, verdict: Verdict) {
+    /// A shard of this node says whether lives may be listed.
+    pub(super) fn refused_here(&mut self, shard: u16, said: &[(Actor, Verdict)]) {
+        said.iter().for_each(|(actor, verdict)| self.verdict_here(shard, *actor, *verdict));
+    }
+
+    fn verdict_here(&mut self, shard: u16, actor: Actor, verdict: Verdict) {
         let Some((from, said)) = self.closing.asked.get_mut(&actor) else { return };
         said.insert(shard, verdict);
         let shards = usize::from(self.me.config.shards);
@@ -123,8 +134,9 @@ impl Control {
             told.push((to, ControlMessage::LivesRefused { refused, in_use }));
         }
         let again = self.me.now >= self.closing.next_told;
-        if again || self.closing.told != Some(leader) {
-            self.closing.told = Some(leader);
+        let boot = members.known.get(&leader).map_or(0, |known| known.boot);
+        if again || self.closing.told != Some((leader, boot)) {
+            self.closing.told = Some((leader, boot));
             self.closing.next_told = self.me.now + TOLD_AGAIN;
             let seen: BTreeSet<Actor> = self.closing.seen.values().flatten().copied().collect();
             let seen: Vec<Actor> =
@@ -179,8 +191,10 @@ impl Control {
     pub(super) fn note_refused(&mut self, from: NodeId, refused: &[Actor], in_use: &[Actor]) {
         let Some(by) = self.number_of(from) else { return };
         for actor in refused {
-            if let Some(life) = self.closing.lives.get_mut(actor) {
-                life.refused_by.insert(by);
+            let Some(life) = self.closing.lives.get_mut(actor) else { continue };
+            if life.refused_by.insert(by) && by.0 == actor.member() {
+                // It is over for good: now the others are asked.
+                life.in_use = None;
                 self.closing.next_ask = self.me.now;
             }
         }
@@ -201,28 +215,37 @@ impl Control {
             return;
         }
         self.closing.next_ask = self.me.now + ASKED_AGAIN;
-        let mut asked = Vec::new();
+        let (mut asked, mut upto) = (Vec::new(), None);
         for member in &ring.members {
             let asks = |(actor, life): &(&Actor, &Life)| {
                 life.asks(**actor, member.number, ring, self.me.now)
             };
-            let some = self.closing.lives.iter().filter(asks).map(|(actor, _)| *actor);
+            let some = self.lives_in_turn().filter(asks).map(|(actor, _)| *actor);
             let some: Vec<Actor> = some.take(AT_A_TIME).collect();
+            if some.len() == AT_A_TIME {
+                upto = some.last().copied();
+            }
             if !some.is_empty() {
                 asked.push((member.id, ControlMessage::RefuseLives(some)));
             }
         }
+        self.closing.asked_upto = upto;
         self.tell_of_lives(asked, effects);
+    }
+
+    /// All lives, beginning after those that were asked about last, so that none waits for others for ever.
+    fn lives_in_turn(&self) -> impl Iterator<Item = (&Actor, &Life)> {
+        let lives = &self.closing.lives;
+        let upto = self.closing.asked_upto.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.closing.asked_upto.into_iter().flat_map(|upto| lives.range(..=upto));
+        lives.range((upto, Bound::Unbounded)).chain(rest)
     }
 
     /// What there is to do about lives.
     pub(super) fn see_to_lives(&mut self, effects: &mut Vec<Effect>) {
         self.speak_of_lives(effects);
         let Phase::Member(members) = &self.phase else { return };
-        if members.leader() != members.me {
-            // Whoever leads next is told anew.
-            self.closing.lives.clear();
-        } else if self.leading() == Ok(members.me) {
+        if self.leading() == Ok(members.me) {
             self.ask_about_lives(effects);
         }
     }
@@ -232,7 +255,7 @@ impl Control {
         let all = |life: &Life| {
             ring.members.iter().all(|member| life.refused_by.contains(&member.number))
         };
-        let over = self.closing.lives.iter().filter(|(_, life)| life.in_use.is_none() && all(life));
+        let over = self.closing.lives.iter().filter(|(_, life)| all(life));
         let over: Vec<Actor> = over.map(|(actor, _)| *actor).collect();
         if over.is_empty() { None } else { list_dead(ring, &over) }
     }
@@ -252,29 +275,53 @@ impl Control {
                 by_member.entry(MemberNumber(actor.member())).or_default().insert(*actor);
             }
         }
+        // Each of a member's shards may write under a name of its own, and leaves out only that.
+        let shards = |number: &MemberNumber| {
+            let known = members.known.get(number).and_then(|known| known.essentials);
+            known.map_or(1, |essentials| usize::from(essentials.shards))
+        };
         let over = |(number, lives): (&MemberNumber, &BTreeSet<Actor>)| {
-            // Each of a member's shards may write under a name of its own.
-            let shards = members.known.get(number).and_then(|known| known.essentials);
-            let in_use = match members.ring.member(*number) {
-                None => 0,
-                // Its own shards leave out the names that they write under.
-                Some(_) if *number == members.me => 0,
-                Some(_) => shards.map_or(1, |it| usize::from(it.shards)),
+            let in_use = if *number == members.me {
+                usize::from(self.me.config.shards) - 1
+            } else if is_gone(&members.ring, *number) {
+                0
+            } else {
+                shards(number)
             };
             lives.len().saturating_sub(in_use)
         };
         by_member.iter().map(over).sum()
     }
+
+    /// Who has not confirmed, of lives that are over, as far as this node was told: only a leader is.
+    pub(super) fn unconfirmed(&self) -> BTreeSet<MemberNumber> {
+        let Phase::Member(members) = &self.phase else { return BTreeSet::new() };
+        let ring = &members.ring;
+        let over = |(actor, life): &(&Actor, &Life)| {
+            let own = MemberNumber(actor.member());
+            is_gone(ring, own) || life.refused_by.contains(&own)
+        };
+        let all = ring.members.iter().map(|member| member.number);
+        let over: Vec<&Life> =
+            self.closing.lives.iter().filter(over).map(|(_, life)| life).collect();
+        all.filter(|number| over.iter().any(|life| !life.refused_by.contains(number))).collect()
+    }
+}
+
+/// Whether a ring or one before it had a member that is none any more. Who has a number that none of them gave may be
+/// a member of a ring that is not known here yet.
+fn is_gone(ring: &Ring, number: MemberNumber) -> bool {
+    let given = ring.members.last().map_or(0, |last| last.number.0).max(ring.highest);
+    ring.member(number).is_none() && number.0 <= given
 }
 
 impl Life {
     /// Whether a member is to be asked to refuse it: its own first.
     fn asks(&self, actor: Actor, member: MemberNumber, ring: &Ring, now: Now) -> bool {
         let own = MemberNumber(actor.member());
-        let given = ring.members.last().map_or(0, |last| last.number.0).max(ring.highest);
-        let gone = ring.member(own).is_none() && own.0 <= given;
+        let gone = is_gone(ring, own);
         let over = own == member || gone || self.refused_by.contains(&own);
-        let in_use = self.in_use.is_some_and(|until| now < until);
+        let in_use = !gone && self.in_use.is_some_and(|until| now < until);
         over && !in_use && !self.refused_by.contains(&member)
     }
 }

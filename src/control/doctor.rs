@@ -6,7 +6,7 @@
 //! Invariant: a finding that is `bad` needs somebody to do something, and says what; one that `waits` goes on by itself.
 //! Nothing is changed. Not here: how the cluster is as a whole (`status`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::deciding::NoLeader;
 use super::membership::{Known, Membership, fork_alarm};
@@ -85,7 +85,7 @@ impl Control {
             findings.push(ward.leaderless(why));
         }
         findings.extend(members.known.values().filter_map(|known| ward.member(known)));
-        findings.extend(ward.lives_over(self.unlisted()));
+        findings.extend(ward.lives_over(self.unlisted(), &self.unconfirmed()));
         let mut rows: BTreeMap<Why, (u32, Option<Now>)> = BTreeMap::new();
         for partition in &ward.ring.partitions {
             let Some(why) = ward.waits_for(partition) else { continue };
@@ -179,7 +179,11 @@ impl Ward<'_> {
     }
 
     /// Lives that are over, and that clocks and tokens name for as long as somebody is missing.
-    fn lives_over(&self, count: usize) -> Option<(Grade, Finding)> {
+    fn lives_over(
+        &self,
+        count: usize,
+        unconfirmed: &BTreeSet<MemberNumber>,
+    ) -> Option<(Grade, Finding)> {
         if count < LIVES_WARN {
             return None;
         }
@@ -190,7 +194,17 @@ impl Ward<'_> {
              member has confirmed that it can do without it."
         );
         if down.is_empty() {
-            return Some(self.finding(Grade::Waits, what, ""));
+            let unconfirmed: Vec<MemberNumber> = unconfirmed.iter().copied().collect();
+            let (grade, mut finding) = self.finding(Grade::Waits, what, "");
+            finding.members = unconfirmed.iter().map(|number| self.name(*number)).collect();
+            if !unconfirmed.is_empty() {
+                let names = self.names(&unconfirmed);
+                finding.next = format!(
+                    "If it stays like this, look at {names}: who only reads, or keeps hints that nobody takes, \
+                     confirms nothing."
+                );
+            }
+            return Some((grade, finding));
         }
         let next = format!("Start {}, or let leave who is gone for good.", self.names(&down));
         let (grade, mut finding) = self.finding(Grade::Bad, what, &next);

@@ -37,8 +37,8 @@ pub enum Event {
     Reported(u16, Report),
     /// This shard's clocks name these lives, and the ring does not list them.
     Seen(u16, Vec<Actor>),
-    /// Whether the ring may list a life, as far as this shard goes.
-    Refused(u16, Actor, Verdict),
+    /// Whether the ring may list lives, as far as this shard goes.
+    Refused(u16, Vec<(Actor, Verdict)>),
     /// Somebody asks this node for something that takes a while, and waits under this number for [`Effect::Answer`].
     Asked(u64, Ask),
     /// How far each shard's log is synced. Never goes back, not even over restarts, unless the disk did.
@@ -70,8 +70,8 @@ pub enum Effect {
     Publish(View),
     /// Keep data lanes to exactly these members at these addresses; dial for ever.
     Dial(Vec<Route>),
-    /// Tell every shard to refuse this life, and what each says to it ([`Event::Refused`]).
-    Refuse(Actor),
+    /// Tell every shard to refuse these lives, and what each says to it ([`Event::Refused`]).
+    Refuse(Vec<Actor>),
     /// Answer who waits under this number.
     Answer(u64, Outcome),
     /// Tell people.

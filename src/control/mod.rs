@@ -167,7 +167,7 @@ impl Control {
             }
             Event::Reported(shard, report) => self.reported_here(shard, report),
             Event::Seen(shard, actors) => self.seen_here(shard, actors),
-            Event::Refused(shard, actor, verdict) => self.refused_here(shard, actor, verdict),
+            Event::Refused(shard, said) => self.refused_here(shard, &said),
             Event::Asked(waits, ask) => self.asked(waits, ask, effects),
             Event::Told(from, message) => self.told(from, *message, effects),
             Event::LogPosition(positions) => {

@@ -41,7 +41,8 @@ const DATAGRAM_BYTES: usize = 2048;
 #[derive(Debug, Clone)]
 pub(super) struct ControlBox {
     asks: async_channel::Sender<(Origin, Frame)>,
-    /// Unbounded: lanes are few, each seed is looked up once at a time, and a shard reports each step of a row once.
+    /// Unbounded: lanes are few, each seed is looked up once at a time, and a shard reports each step of a row once,
+    /// tells what it sees now and then, and answers what it is asked.
     news: async_channel::Sender<News>,
 }
 
@@ -61,7 +62,7 @@ enum News {
     Resolved(String, Vec<SocketAddr>),
     Reported(u16, Report),
     Seen(u16, Vec<Actor>),
-    Refused(u16, Actor, Verdict),
+    Refused(u16, Vec<(Actor, Verdict)>),
     Stop { orderly: bool },
 }
 
@@ -107,9 +108,9 @@ impl ControlBox {
         self.tell(News::Seen(shard, actors));
     }
 
-    /// A shard says whether a life may be listed as dead.
-    pub(super) fn refused(&self, shard: u16, actor: Actor, verdict: Verdict) {
-        self.tell(News::Refused(shard, actor, verdict));
+    /// A shard says whether lives may be listed as dead.
+    pub(super) fn refused(&self, shard: u16, said: Vec<(Actor, Verdict)>) {
+        self.tell(News::Refused(shard, said));
     }
 
     /// Ends the control thread; orderly, the others are told first.
@@ -280,9 +281,7 @@ impl ControlLoop {
             News::Resolved(seed, addrs) => self.step(Event::Resolved(seed, addrs)).await,
             News::Reported(shard, report) => self.step(Event::Reported(shard, report)).await,
             News::Seen(shard, actors) => self.step(Event::Seen(shard, actors)).await,
-            News::Refused(shard, actor, verdict) => {
-                self.step(Event::Refused(shard, actor, verdict)).await;
-            }
+            News::Refused(shard, said) => self.step(Event::Refused(shard, said)).await,
             News::Stop { .. } => {}
         }
     }
@@ -346,9 +345,9 @@ impl ControlLoop {
                 events.extend(waited_for.map(|member| Event::Lane(member, false)));
                 self.dialler.keep(&self.house, routes);
             }
-            Effect::Refuse(actor) => {
+            Effect::Refuse(actors) => {
                 for driver in self.house.drivers.iter() {
-                    driver.complete(Completion::Refuse(actor));
+                    driver.complete(Completion::Refuse(actors.clone()));
                 }
             }
             Effect::Answer(waits, outcome) => {

@@ -343,9 +343,7 @@ impl<D: Disk> Driver<D> {
                 Effect::Gathered(origin, gathered) => self.gathered(origin, gathered),
                 Effect::Report(report) => self.around.control.reported(self.around.number, report),
                 Effect::Seen(actors) => self.around.control.seen(self.around.number, actors),
-                Effect::Refused(actor, verdict) => {
-                    self.around.control.refused(self.around.number, actor, verdict);
-                }
+                Effect::Refused(said) => self.around.control.refused(self.around.number, said),
             }
         }
         // `reply` and `send` queue bytes and never step, so nobody else took the buffer meanwhile.
@@ -387,7 +385,7 @@ impl<D: Disk> Driver<D> {
                 self.step(Event::SyncFailed(why));
             }
             Completion::Segment(made) => self.on_segment(made),
-            Completion::Refuse(actor) => self.step(Event::Refuse(actor)),
+            Completion::Refuse(actors) => self.step(Event::Refuse(actors)),
             Completion::Client(socket, permit) => {
                 self.add(Connection::client(socket, permit));
             }

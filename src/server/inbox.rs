@@ -4,7 +4,8 @@
 //! Invariant: a request may be refused for want of room, a completion never is. The queue of
 //! completions is bounded by what they complete: a reply answers a request that its driver counted
 //! when it came in, a syncer has one report under way, sockets are limited where they are
-//! accepted, and of views only the newest is kept.
+//! accepted, what the ring is to list is asked every few seconds, a few hundred at a time; and of views only the
+//! newest is kept.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,8 +32,8 @@ pub(super) enum Completion {
     Synced(Batch),
     /// A sync failed.
     SyncFailed(String),
-    /// The ring is to list this actor as dead.
-    Refuse(Actor),
+    /// The ring is to list these actors as dead.
+    Refuse(Vec<Actor>),
     /// What came of a segment that was to be made.
     Segment(SegmentMade),
     /// A shard's part of a status that was asked for at this driver.

@@ -32,8 +32,7 @@
 //! for good, and every clock would have a gap there, and every entry a residual context, as long as the actor
 //! lives. So the shard *retires* it: it goes on under a life of its own. That life needs no note on the disk:
 //! it is random, so it comes but once; after a restart the process has another, or, when its page is whole,
-//! the one before, which no gap or listing forbids to use, or it is retired again. So it does when it is
-//! told to refuse its own: it was taken for dead, and nobody else takes its deltas any more.
+//! the one before, which no gap, refusal or listing forbids to use, or it is retired again.
 //!
 //! Invariant: what comes in has its sets resolved with the list that this shard's log knows. What speaks of
 //! more dead actors comes from a node with a newer ring: it has no effect, and whoever sent it is told.
@@ -54,7 +53,7 @@ use crate::causality::{
 use crate::key::Key;
 use crate::ring::{Epoch, MemberNumber, Slot, View};
 use crate::rules::{Rule, holds};
-use crate::storage::{Batch, Disk};
+use crate::storage::Disk;
 use crate::wire::{
     Closing as Reports, ClosingWanted, Decline, Failure, FailureCode, Frame, Message, Part, Reason,
 };
@@ -65,8 +64,6 @@ const SLOTS_PER_ROUND: usize = 1_024;
 /// What the shard remembers between rounds, and of refusals.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
-    /// Actors refused in this life, and the batch that says so.
-    pub(super) refused: BTreeMap<Actor, Batch>,
     /// What other owners have of listed actors, of slots that are behind the list.
     reports: BTreeMap<Slot, BTreeMap<MemberNumber, DotSet>>,
     /// The last question to each peer, for one class of slots, and the last slot in it.
@@ -171,6 +168,13 @@ impl<D: Disk> Shard<D> {
         };
         let stray = |dot: Dot| over(dot.actor) && !joined(dot);
         delta.dots().any(stray) && holds(Rule::LifeFence)
+    }
+
+    /// Whether a delta has a dot of an actor that is refused or listed, known here or not: no hint of it is kept any more.
+    pub(super) fn is_over(&self, delta: &Delta<Value>) -> bool {
+        let dead = self.store.dead();
+        let over = |dot: Dot| self.store.refuses(dot.actor) || dead.contains(dot.actor);
+        delta.dots().any(over) && holds(Rule::LifeFence)
     }
 
     // ---- the list ------------------------------------------------------------------------------

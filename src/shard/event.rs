@@ -48,9 +48,9 @@ pub enum Event {
     Synced(Batch),
     /// A sync, or the append in [`flush`](super::Shard::flush), failed. The store is poisoned.
     SyncFailed(String),
-    /// The ring is to list this actor as dead: nothing of it may be taken in any more. Answered with
-    /// [`Effect::Refused`], each time.
-    Refuse(Actor),
+    /// The ring is to list these actors as dead: no write of theirs may be taken in any more. Answered with
+    /// [`Effect::Refused`], each time, unless the disk fails.
+    Refuse(Vec<Actor>),
     /// A read is done: the bytes, or why not.
     Read(Ticket, Result<Vec<u8>, String>),
     /// Time has passed: deadlines may be due.
@@ -71,8 +71,8 @@ pub enum Effect {
     /// The actors that this shard's clocks name and the ring does not list, its own left out. Said when others are
     /// seen than the time before.
     Seen(Vec<Actor>),
-    /// Whether the ring may list an actor as dead, as far as this shard goes.
-    Refused(Actor, Verdict),
+    /// Whether the ring may list actors as dead, as far as this shard goes. It is durable.
+    Refused(Vec<(Actor, Verdict)>),
 }
 
 /// Counts over all members, for one shard's class of slots.

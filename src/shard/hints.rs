@@ -48,6 +48,8 @@ pub(super) struct Hints {
     by_member: BTreeMap<MemberNumber, Owed>,
     by_key: BTreeMap<Key, BTreeSet<HintId>>,
     by_slot: BTreeMap<Slot, u64>,
+    /// How many have a dot of each actor.
+    by_actor: BTreeMap<Actor, u64>,
     heirs: BTreeMap<HintId, Heirs>,
     bytes: u64,
     count: u64,
@@ -84,6 +86,9 @@ impl Hints {
         self.by_member.entry(MemberNumber(head.owed_to)).or_default().idle.insert(id);
         self.by_key.entry(head.key.clone()).or_default().insert(id);
         *self.by_slot.entry(head.slot).or_default() += 1;
+        for actor in actors(head) {
+            *self.by_actor.entry(actor).or_default() += 1;
+        }
         self.bytes += size_of(head);
         self.count += 1;
         self.created += 1;
@@ -126,8 +131,21 @@ impl Hints {
                 self.by_slot.remove(&head.slot);
             }
         }
+        for actor in actors(head) {
+            if let Some(count) = self.by_actor.get_mut(&actor) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_actor.remove(&actor);
+                }
+            }
+        }
         self.bytes -= size_of(head);
         self.count -= 1;
+    }
+
+    /// Whether any has a dot of an actor.
+    pub(super) fn any_of(&self, actor: Actor) -> bool {
+        self.by_actor.contains_key(&actor)
     }
 
     /// How many there are for slots of one class.
@@ -183,7 +201,7 @@ impl<D: Disk> Shard<D> {
         let mine = |view: &View| !view.owns(slot) && view.ring.row(slot).contains(&owed_to);
         if !self.view.as_ref().is_some_and(mine) {
             Some(Decline::NotMine)
-        } else if self.is_refused(slot, key, delta, Reason::Write) {
+        } else if self.is_over(delta) {
             Some(Decline::OtherRing)
         } else if self.hints.bytes + hint_bytes(key, delta) > self.config.hint_bytes_max
             || self.unsynced.len() >= self.config.unsynced_max
@@ -443,6 +461,11 @@ impl<D: Disk> Shard<D> {
             self.requests.restore(request, Request::Delivery(delivery));
         }
     }
+}
+
+/// The actors of a hint's dots, each once.
+fn actors(head: &HintHead) -> BTreeSet<Actor> {
+    head.delta.dots().map(|dot| dot.actor).collect()
 }
 
 fn hint_bytes(key: &Key, delta: &Delta<Value>) -> u64 {

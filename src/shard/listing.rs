@@ -3,24 +3,28 @@
 //! Everybody's clocks name the actors whose dots they hold. Now and then a shard tells its node which of them
 //! the ring does not list ([`Effect::Seen`]); whether a life is over only its own member can say, or nobody
 //! any more once that member is gone. Before the ring lists one, each shard is asked twice or more
-//! ([`Event::Refuse`](super::Event::Refuse)), until it says that the life may be listed:
+//! ([`Event::Refuse`](super::Event::Refuse)), until it says that the life may be listed. It says so once all is durable that
+//! the answer rests on: the refusal, and the end of the last hint.
+//!
 //!
 //! ```text
-//!   Refuse actor ─▶ it writes as that actor itself            Mine
-//!                   from now on it takes in nothing of it     NotYet, until that is durable
-//!                   and has delivered all hints of it         MayList
+//!   Refuse actors ─▶ it writes as that actor itself                          Mine
+//!                    it holds a hint of it, which is still to be delivered    NotYet
+//!                    neither: from now on it takes in no write of it          MayList
 //! ```
 //!
 //! Invariant: a shard that said `MayList` says so for ever, whatever comes in and however often it starts, as long as
-//! its disk does not go back: nothing of the actor is taken in any more, be it as a hint. Not here: what
-//! follows once it is listed (`closing`), and who asks (`control::closing`).
+//! its disk does not go back: no write of the actor is taken in any more, as a copy or as a hint. (What others held
+//! already comes in until it is listed, by their hints, and for ever by slot sync.) Not here: what follows once it
+//! is listed (`closing`), and who asks (`control::closing`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::sync::leading_slot;
+use super::unsynced::Due;
 use super::{Effect, Shard};
-use crate::causality::{Actor, Dot};
+use crate::causality::Actor;
 use crate::ring::Slot;
 use crate::ring::steps::Verdict;
 use crate::rules::{Rule, holds};
@@ -29,7 +33,7 @@ use crate::storage::Disk;
 /// Clocks looked through at a time.
 const SLOTS_PER_LOOK: usize = 1_024;
 /// Actors told of at a time. Once some of them are listed there is room for more.
-const SEEN_MAX: usize = 1_024;
+const SEEN_MAX: usize = 4_096;
 
 /// The walk over all clocks.
 #[derive(Debug, Default)]
@@ -42,6 +46,9 @@ pub(super) struct Listing {
     seen: BTreeSet<Actor>,
     /// What the walk before saw, as it was told.
     told: BTreeSet<Actor>,
+    /// Answers that wait until they are durable.
+    answers: BTreeMap<u64, Vec<(Actor, Verdict)>>,
+    next_answer: u64,
 }
 
 impl Listing {
@@ -81,34 +88,44 @@ impl<D: Disk> Shard<D> {
         self.fold_alone();
     }
 
-    /// The ring is going to list this actor as dead: takes in nothing of it any more, unless it is its own.
-    pub(super) fn on_refuse(&mut self, actor: Actor) {
-        let known = self.store.refuses(actor) || self.store.dead().contains(actor);
-        let own = self.actor() == Some(actor);
-        if !known && (!own || !holds(Rule::OwnLifeSpared)) {
+    /// The ring is to list these actors as dead: takes in no write of them any more, unless one is its own.
+    pub(super) fn on_refuse(&mut self, actors: Vec<Actor>) {
+        if self.store.poisoned().is_some() {
+            // Nothing will be durable in this life.
+            let not_yet = actors.into_iter().map(|actor| (actor, Verdict::NotYet));
+            return self.effects.push(Effect::Refused(not_yet.collect()));
+        }
+        let spared = |actor: Actor| self.actor() == Some(actor) && holds(Rule::OwnLifeSpared);
+        let known = |actor| self.store.refuses(actor) || self.store.dead().contains(actor);
+        let new = actors.iter().copied().filter(|actor| !known(*actor) && !spared(*actor));
+        for actor in new.collect::<Vec<_>>() {
             self.store.stage_refused(actor);
             self.staged();
-            self.closing.refused.insert(actor, self.store.open_batch());
         }
-        self.effects.push(Effect::Refused(actor, self.verdict(actor)));
+        let verdicts = actors.into_iter().map(|actor| (actor, self.verdict(actor))).collect();
+        self.listing.next_answer += 1;
+        let id = self.listing.next_answer;
+        self.listing.answers.insert(id, verdicts);
+        self.when_synced(Due::Refused(id));
     }
 
-    /// Whether the ring may list an actor as dead, as far as this shard goes.
+    /// What was said to a question is durable, or never will be.
+    pub(super) fn answer_refused(&mut self, id: u64, durable: bool) {
+        if let Some(verdicts) = self.listing.answers.remove(&id)
+            && durable
+        {
+            self.effects.push(Effect::Refused(verdicts));
+        }
+    }
+
+    /// Whether the ring may list an actor as dead, as far as this shard goes, once all that is staged is durable.
     fn verdict(&self, actor: Actor) -> Verdict {
         let own = self.actor();
         if own == Some(actor) && holds(Rule::OwnLifeSpared) {
             return Verdict::Mine;
         }
-        let staged = self.closing.refused.get(&actor);
-        let durable = staged.is_none_or(|batch| *batch <= self.store.synced());
-        let refused = self.store.refuses(actor) && durable;
-        let of_it = |dot: Dot| dot.actor == actor;
-        let mut hints = self.store.hints();
-        let hinted = hints.any(|(_, hint)| hint.delta.dots().any(of_it));
-        let without = self.store.poisoned().is_none()
-            && own.is_some()
-            && (refused || self.store.dead().contains(actor))
-            && !(hinted && holds(Rule::NoHintsListed));
-        if without { Verdict::MayList } else { Verdict::NotYet }
+        let refused = self.store.refuses(actor) || self.store.dead().contains(actor);
+        let hinted = self.hints.any_of(actor) && holds(Rule::NoHintsListed);
+        if own.is_some() && refused && !hinted { Verdict::MayList } else { Verdict::NotYet }
     }
 }

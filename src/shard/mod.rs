@@ -167,7 +167,7 @@ impl<D: Disk> Shard<D> {
             Event::LaneLost(member) => self.on_lane_lost(member),
             Event::Synced(upto) => self.on_synced(upto),
             Event::SyncFailed(why) => self.on_sync_failed(why),
-            Event::Refuse(actor) => self.on_refuse(actor),
+            Event::Refuse(actors) => self.on_refuse(actors),
             Event::Read(ticket, result) => self.on_read(ticket, result),
             Event::Tick => self.on_tick(),
         }

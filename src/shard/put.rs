@@ -120,8 +120,15 @@ impl<D: Disk> Shard<D> {
     pub(super) fn write(&mut self, asker: Asker, put: Put, earlier: Option<Delta<Value>>) {
         let token = Token::of(&put.key);
         // Nobody takes what a dead actor wrote any more, unless it is there already.
-        let taken =
-            |delta: &Delta<Value>| !self.is_refused(token.slot(), &put.key, delta, Reason::Write);
+        let slot = token.slot();
+        let owner = self.view.as_ref().is_some_and(|view| view.owns(slot));
+        let taken = |delta: &Delta<Value>| {
+            if owner {
+                !self.is_refused(slot, &put.key, delta, Reason::Write)
+            } else {
+                !self.is_over(delta)
+            }
+        };
         let earlier = earlier.filter(taken);
         match self.plan_put(&put, earlier) {
             Ok(plan) => self.carry_out(asker, put, plan),

@@ -24,6 +24,8 @@ pub(super) enum Due {
     Own(u64),
     /// A peer is told what is here of dead actors.
     Closing(u64),
+    /// The node is told whether actors may be listed as dead.
+    Refused(u64),
     /// A peer that is to drop its copy is told the clocks here.
     Clocks(u64),
     /// The node is told how far a seat of its is.
@@ -91,6 +93,7 @@ impl<D: Disk> Shard<D> {
                 }
                 Due::Own(id) => self.put_own_failed(id),
                 Due::Closing(id) => self.report_closing(id, false),
+                Due::Refused(id) => self.answer_refused(id, false),
                 Due::Clocks(id) => self.clocks_durable(id, false),
                 Due::Report(_) => {}
             }
@@ -108,6 +111,7 @@ impl<D: Disk> Shard<D> {
             Due::Voted(member, head) => self.send(member, head, Message::Stored),
             Due::Own(id) => self.put_own_synced(id),
             Due::Closing(id) => self.report_closing(id, true),
+            Due::Refused(id) => self.answer_refused(id, true),
             Due::Clocks(id) => self.clocks_durable(id, true),
             Due::Report(report) => self.seat_reported(report),
         }

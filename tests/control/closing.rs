@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ringdove::causality::Actor;
-use ringdove::control::Event;
+use ringdove::control::{Ask, Event};
 use ringdove::ring::Ring;
 use ringdove::ring::steps::Verdict;
+use ringdove::wire::Proposed;
 
 use super::net::{Net, seconds};
 
@@ -61,10 +62,25 @@ impl Shards {
             } else {
                 Verdict::MayList
             };
-            net.step(place, Event::Refused(0, actor, Verdict::MayList));
-            net.step(place, Event::Refused(1, actor, second));
+            net.step(place, Event::Refused(0, vec![(actor, Verdict::MayList)]));
+            net.step(place, Event::Refused(1, vec![(actor, second)]));
         }
     }
+}
+
+/// A member leaves, and the others go on without it.
+fn leave(net: &mut Net, name: &str) {
+    let left = ring(net, 0).members.len() - 1;
+    let leave = Proposed::Leave { member: name.to_owned(), lost: false };
+    net.step(0, Event::Asked(1, Ask::Change { basis: String::new(), changes: vec![leave] }));
+    for _ in 0..200 {
+        net.run(0.5);
+        super::changes::shards_report(net);
+        if ring(net, 0).members.len() == left {
+            return;
+        }
+    }
+    panic!("{name} does not leave: {:?}", net.machine(0).doctor());
 }
 
 /// The second shard of a node sees these.
@@ -135,7 +151,7 @@ fn whoever_leads_next_goes_on() {
     for place in 0..3 {
         sees(&mut net, place, &[old]);
     }
-    // Its own member and the leader have answered, the third has not.
+    // Two have answered, of whom one leads; the third has not.
     for _ in 0..8 {
         net.run(0.25);
         shards.answer(&mut net, 0);
@@ -145,11 +161,19 @@ fn whoever_leads_next_goes_on() {
     let leads = net.machine(1).leader().expect("a leader");
     let place = (0..3).find(|place| net.nodes[*place].view.as_ref().expect("one").me == leads);
     let place = place.expect("one of the three");
+    // It leaves for good, which only its successor can decide; and what it was told is gone with it.
+    let name = ring(&net, place).member(leads).expect("a member").name.clone();
     net.kill(place);
-    shards.run(&mut net, 10);
-    net.start(place);
-    shards.run(&mut net, 15);
-    assert_eq!(listed(&net, 1), BTreeSet::from([old]));
+    let other = (place + 1) % 3;
+    let leave = Proposed::Leave { member: name, lost: true };
+    net.run(8.0);
+    net.step(other, Event::Asked(1, Ask::Change { basis: String::new(), changes: vec![leave] }));
+    for _ in 0..100 {
+        shards.run(&mut net, 1);
+        super::changes::shards_report(&mut net);
+    }
+    assert_eq!(ring(&net, other).members.len(), 2);
+    assert_eq!(listed(&net, other), BTreeSet::from([old]));
 }
 
 #[test]
@@ -171,17 +195,7 @@ fn lives_of_members_that_are_gone_are_over_and_unknown_members_are_not_gone() {
     let mut net = members(505, 4);
     let gone = life(&net, 3, 10);
     let later = Actor::new(900, 10);
-    let leave = ringdove::wire::Proposed::Leave { member: "n4".to_owned(), lost: false };
-    let ask = ringdove::control::Ask::Change { basis: String::new(), changes: vec![leave] };
-    net.step(0, Event::Asked(1, ask));
-    for _ in 0..200 {
-        net.run(0.5);
-        super::changes::shards_report(&mut net);
-        if ring(&net, 0).members.len() == 3 {
-            break;
-        }
-    }
-    assert_eq!(ring(&net, 0).members.len(), 3);
+    leave(&mut net, "n4");
     let mut shards = Shards::default();
     sees(&mut net, 0, &[gone, later]);
     shards.run(&mut net, 10);
@@ -191,20 +205,61 @@ fn lives_of_members_that_are_gone_are_over_and_unknown_members_are_not_gone() {
 }
 
 #[test]
+fn a_life_that_was_in_use_is_over_when_its_member_is_gone() {
+    let mut net = members(507, 4);
+    let some = life(&net, 3, 10);
+    let mut shards = Shards::in_use([some]);
+    sees(&mut net, 0, &[some]);
+    shards.run(&mut net, 10);
+    assert_eq!(shards.asked, BTreeSet::from([(3, some)]));
+    leave(&mut net, "n4");
+    shards.run(&mut net, 10);
+    assert_eq!(listed(&net, 1), BTreeSet::from([some]));
+}
+
+#[test]
+fn a_life_that_was_in_use_is_over_once_its_member_says_so() {
+    let mut net = members(508, 3);
+    let some = life(&net, 2, 10);
+    let mut shards = Shards::in_use([some]);
+    sees(&mut net, 0, &[some]);
+    shards.run(&mut net, 10);
+    // It goes on under another name, and has not written anything that a clock would show.
+    shards.in_use.clear();
+    shards.run(&mut net, 60);
+    assert_eq!(listed(&net, 1), BTreeSet::new(), "it was in use a moment ago");
+    shards.run(&mut net, 700);
+    assert_eq!(listed(&net, 1), BTreeSet::from([some]));
+}
+
+#[test]
 fn strangers_list_nobody() {
     use ringdove::ring::NodeId;
     use ringdove::wire::control::ControlMessage;
     let mut net = members(506, 3);
-    let some = life(&net, 1, 10);
-    let stranger = NodeId(77);
-    for message in [
-        ControlMessage::Lives(vec![some]),
-        ControlMessage::RefuseLives(vec![some]),
-        ControlMessage::LivesRefused { refused: vec![some], in_use: Vec::new() },
-    ] {
-        net.step(0, Event::Told(stranger, Box::new(message)));
-    }
-    let mut shards = Shards::default();
+    let (some, other) = (life(&net, 1, 10), life(&net, 1, 11));
+    let mut shards = Shards { hints: BTreeSet::from([(2, some)]), ..Shards::default() };
+    sees(&mut net, 0, &[some]);
     shards.run(&mut net, 10);
-    assert_eq!((listed(&net, 0), shards.asked.len()), (BTreeSet::new(), 0));
+    // Only n3 has not confirmed that the first may be listed.
+    let third = ring(&net, 2).member(net.nodes[2].view.as_ref().expect("one").me).expect("n3").id;
+    for place in 0..3 {
+        for message in [
+            ControlMessage::Lives(vec![other]),
+            ControlMessage::RefuseLives(vec![other]),
+            ControlMessage::LivesRefused { refused: vec![some], in_use: Vec::new() },
+        ] {
+            net.step(place, Event::Told(NodeId(77), Box::new(message)));
+        }
+    }
+    shards.run(&mut net, 10);
+    assert_eq!(listed(&net, 0), BTreeSet::new());
+    assert!(shards.asked.iter().all(|(_, actor)| *actor == some), "{:?}", shards.asked);
+    // A member's word is another matter.
+    let message = ControlMessage::LivesRefused { refused: vec![some], in_use: Vec::new() };
+    for place in 0..3 {
+        net.step(place, Event::Told(third, Box::new(message.clone())));
+    }
+    shards.run(&mut net, 10);
+    assert_eq!(listed(&net, 0), BTreeSet::from([some]));
 }

@@ -327,7 +327,7 @@ impl Net {
             }
             Effect::Publish(view) => self.published(place, view),
             Effect::Dial(routes) => self.nodes[place].routes = routes,
-            Effect::Refuse(actor) => self.nodes[place].refused.push(actor),
+            Effect::Refuse(actors) => self.nodes[place].refused.extend(actors),
             Effect::Answer(waits, outcome) => {
                 let before = self.nodes[place].answers.insert(waits, outcome);
                 assert_eq!(before, None, "answered twice");

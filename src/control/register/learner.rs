@@ -73,6 +73,16 @@ impl Register {
                 out.push(Output::Say(log::Level::Error, sentence));
                 return false;
             }
+            Some(mine) if new.lineage > mine.lineage && !self.knows_dead(&ring) => {
+                let sentence = format!(
+                    "ALARM: an operator forced a ring {} of this cluster on a node that did not know of all dead actors \
+                     that this one's ring lists; it keeps {} and changes nothing: stop it, and give it an empty directory",
+                    shown(new),
+                    shown(mine)
+                );
+                out.push(Output::Say(log::Level::Error, sentence));
+                return false;
+            }
             Some(mine) if new.lineage == mine.lineage && new.epoch <= mine.epoch => return false,
             Some(_) => {}
         }
@@ -85,6 +95,12 @@ impl Register {
         self.have.retain(|_, have| (have.lineage, have.epoch) >= (new.lineage, new.epoch));
         self.after_sync(Output::Learnt(ring));
         true
+    }
+
+    /// Whether a ring lists all dead actors that this node's ring lists: what was folded stays folded.
+    fn knows_dead(&self, ring: &Ring) -> bool {
+        let mine = self.kept.ring.as_ref().map_or(&[][..], |mine| mine.dead.actors());
+        ring.dead.actors().starts_with(mine)
     }
 
     pub(super) fn on_ring(&mut self, from: NodeId, ring: Ring, out: &mut Vec<Output>) {

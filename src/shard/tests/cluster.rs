@@ -304,8 +304,10 @@ impl Cluster {
                 }
                 Effect::Report(_) => self.trace.push(trace::effect(node, &effect)),
                 Effect::Seen(_) => {}
-                Effect::Refused(actor, verdict) => {
-                    self.verdicts.insert((node, index, actor), verdict);
+                Effect::Refused(said) => {
+                    let said = said.into_iter();
+                    self.verdicts
+                        .extend(said.map(|(actor, verdict)| ((node, index, actor), verdict)));
                 }
             }
         }
@@ -615,7 +617,7 @@ impl Cluster {
     pub(in crate::shard) fn refuse(&mut self, actor: Actor) {
         let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
         for (node, index) in places {
-            self.step(node, index, Event::Refuse(actor));
+            self.step(node, index, Event::Refuse(vec![actor]));
         }
     }
 
@@ -624,6 +626,7 @@ impl Cluster {
     pub(in crate::shard) fn list_dead(&mut self, actor: Actor, late: &[u16]) -> Result<(), u16> {
         self.verdicts.clear();
         self.refuse(actor);
+        self.settle();
         let says = |&(node, index): &(u16, u16)| self.verdicts.get(&(node, index, actor));
         let confirms = |place: &&(u16, u16)| says(place) == Some(&Verdict::MayList);
         if let Some((node, _)) = self.places.keys().find(|place| !confirms(place)) {

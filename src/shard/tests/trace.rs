@@ -184,7 +184,7 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
             format!("n{node} => node {stage:?} partition {first} since epoch {since}")
         }
         Effect::Seen(actors) => format!("n{node} => node sees {}", list(actors.iter())),
-        Effect::Refused(actor, verdict) => format!("n{node} => node {actor} {verdict:?}"),
+        Effect::Refused(said) => format!("n{node} => node {said:?}"),
         Effect::Gathered(_, gathered) => format!(
             "n{node} => node keys={} conflicts={} hints={} missing={}{}",
             gathered.keys,

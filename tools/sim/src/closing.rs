@@ -121,7 +121,7 @@ impl World {
         for node in asked {
             if self.nodes[node].answers() && (self.healed || self.closing.dice.chance(ASKED)) {
                 self.trace.line(self.now, || format!("n{} is to refuse {actor}", node + 1));
-                self.step_all(node, |_| Event::Refuse(actor));
+                self.step_all(node, |_| Event::Refuse(vec![actor]));
             }
         }
     }
@@ -145,8 +145,12 @@ impl World {
         self.closing.seen.insert((node, shard), actors);
     }
 
-    /// A shard said whether the ring may list an actor.
-    pub(crate) fn note_verdict(&mut self, at: (usize, usize), actor: Actor, verdict: Verdict) {
+    /// A shard said whether the ring may list actors.
+    pub(crate) fn note_verdicts(&mut self, at: (usize, usize), said: &[(Actor, Verdict)]) {
+        said.iter().for_each(|(actor, verdict)| self.note_verdict(at, *actor, *verdict));
+    }
+
+    fn note_verdict(&mut self, at: (usize, usize), actor: Actor, verdict: Verdict) {
         match verdict {
             Verdict::Mine => {
                 self.counts.spared += 1;

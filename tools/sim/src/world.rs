@@ -472,7 +472,7 @@ impl World {
                 Effect::Gathered(..) => {}
                 Effect::Report(report) => self.note_report(node, shard, report),
                 Effect::Seen(actors) => self.note_seen_lives(node, shard, actors),
-                Effect::Refused(actor, verdict) => self.note_verdict((node, shard), actor, verdict),
+                Effect::Refused(said) => self.note_verdicts((node, shard), &said),
             }
         }
         self.effects = effects;
