@@ -291,18 +291,17 @@ impl Control {
         }
     }
 
-    /// Heartbeats say which ring each member has: a newer one is pulled.
+    /// Heartbeats say which ring each member has: a newer one is pulled, again and again, from one member at a time; of the
+    /// others the register is told whenever something about them has changed.
     fn compare_rings(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Member(members) = &self.phase else { return };
-        let (now, newer, mut out) = (self.me.now, members.newer_ring(), Vec::new());
-        for (number, known) in members.known.iter().filter(|(_, known)| known.up) {
-            let ahead = known.epoch > members.ring.epoch;
-            if ahead && (newer != Some(*number) || now < self.deciding.next_pull) {
-                continue;
-            }
-            if ahead {
-                self.deciding.next_pull = now + PULL;
-            }
+        let Phase::Member(members) = &mut self.phase else { return };
+        let (now, mut out) = (self.me.now, Vec::new());
+        for (id, epoch, ring) in members.rings_to_compare() {
+            self.register.heard_of(id, epoch, ring, &mut out);
+        }
+        let newer = members.newer_ring().and_then(|number| members.known.get(&number));
+        if let Some(known) = newer.filter(|_| now >= self.deciding.next_pull) {
+            self.deciding.next_pull = now + PULL;
             self.register.heard_of(known.id, known.epoch, known.ring, &mut out);
         }
         if !out.is_empty() {

@@ -259,6 +259,14 @@ fn two_rings_of_one_epoch_are_an_alarm() {
     assert_eq!(alarms, 1, "{:?}", net.nodes[0].said);
     let status = net.machine(0).status_part();
     assert!(status.sentences[0].contains("ALARM: n2 has another ring"), "{status:?}");
+    // Nobody changes the ring any more, also when that member has been silent for long.
+    net.kill(1);
+    for waits in [0.3, 20.0] {
+        net.run(waits);
+        let sentences = net.machine(0).status_part().sentences;
+        let nobody_leads = |line: &String| line.contains("for two rings of one epoch were seen");
+        assert!(sentences.iter().any(nobody_leads), "{waits} s: {sentences:?}");
+    }
 }
 
 #[test]

@@ -49,7 +49,10 @@ impl Membership {
         }
         let Some(known) = self.known.get_mut(&of) else { return false };
         let learnt = known.learn(essentials, details);
-        self.newest = self.newest.max(known.epoch);
+        if learnt {
+            self.newest = self.newest.max(known.epoch);
+            self.to_compare.insert(of);
+        }
         let before = known.claim;
         let larger = before.is_none_or(|before| before < claim);
         let accused = before == Some(claim)

@@ -25,7 +25,7 @@ mod tests;
 mod view;
 mod voice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +79,9 @@ pub(super) struct Membership {
     by_age: Vec<MemberNumber>,
     /// The latest epoch that any of them ever had.
     newest: Epoch,
+    /// Of whose ring the register has not been told since they said something else of it, or came up, or this node has
+    /// another ring itself.
+    to_compare: BTreeSet<MemberNumber>,
     numbers: BTreeMap<NodeId, MemberNumber>,
     pub voice: Voice,
     detector: Detector,
@@ -120,6 +123,7 @@ impl Membership {
             known: BTreeMap::new(),
             by_age: Vec::new(),
             newest: Epoch(0),
+            to_compare: BTreeSet::new(),
             numbers: BTreeMap::new(),
             voice,
             detector: Detector::new(now),
@@ -170,6 +174,7 @@ impl Membership {
         let mut members = Vec::from_iter(&ring.members);
         members.sort_by_key(|member| (member.since, member.number));
         self.by_age = members.into_iter().map(|member| member.number).collect();
+        self.to_compare = self.known.keys().copied().collect();
         self.prints = [0; BUCKETS];
         self.prints[bucket(self.me)] = self.my_print;
         for (of, known) in &self.known {
@@ -253,7 +258,10 @@ impl Membership {
         if forked && known.ring != head.ring {
             effects.push(Effect::Log(log::Level::Error, fork_alarm(&known.name, head.epoch)));
         }
-        (known.epoch, known.ring) = (head.epoch, head.ring);
+        if (known.epoch, known.ring) != (head.epoch, head.ring) {
+            (known.epoch, known.ring) = (head.epoch, head.ring);
+            self.to_compare.insert(from);
+        }
         self.newest = self.newest.max(head.epoch);
         let claim = Claim::alive(head.boot, head.incarnation);
         let news = News { of: from, claim, accusers: Vec::new(), essentials: None, details: None };

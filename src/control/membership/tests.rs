@@ -107,3 +107,52 @@ fn a_newer_ring_is_noticed() {
     members.adopt(Arc::new(ring(2, &[1, 2, 4])), Duration::ZERO);
     assert_eq!(members.newer_ring(), None);
 }
+
+/// Of whose ring something is news the register is told once: when they say another one, when they come up, and when this node
+/// has another ring itself. A newer one is pulled instead.
+#[test]
+fn rings_are_compared_when_something_has_changed() {
+    let mut effects = Vec::new();
+    let mut members = membership(&mut effects);
+    let mut now = Duration::ZERO;
+    let mut told = |members: &mut Membership| {
+        now += Duration::from_secs(1);
+        members.publish(now, &mut effects);
+        let rings = members.rings_to_compare().into_iter();
+        rings.map(|(id, epoch, ring)| ((id.0 >> 64) as u16, epoch.0, ring)).collect::<Vec<_>>()
+    };
+    let place = |of: u16| {
+        let stamp = crate::wire::gossip::Stamp { boot: 3, version: 1 };
+        let addr = ([10, 0, 0, of as u8], 7400).into();
+        let essentials = Some(crate::wire::gossip::Essentials { stamp, addr, shards: 4 });
+        News { essentials, ..alive(of) }
+    };
+    assert_eq!(told(&mut members), [], "nobody is up");
+    let first = ring(1, &[1, 2, 4]).hash();
+    let next = ring(2, &[1, 2, 4]).hash();
+    say(&mut members, 2, 1, vec![alive(2)], &mut Vec::new());
+    assert_eq!(told(&mut members), [], "it is not known where it is");
+    say(&mut members, 2, 1, vec![place(2), place(3)], &mut Vec::new());
+    assert_eq!(told(&mut members), [(2, 1, first), (3, 0, 0)], "they are up");
+    say(&mut members, 2, 1, vec![place(2)], &mut Vec::new());
+    assert_eq!(told(&mut members), [], "nothing is new");
+    say(&mut members, 2, 2, vec![], &mut Vec::new());
+    assert_eq!(told(&mut members), [], "a newer one is pulled");
+    assert_eq!(members.newer_ring(), Some(MemberNumber(2)));
+    members.adopt(Arc::new(ring(2, &[1, 2, 3])), Duration::ZERO);
+    assert_eq!(told(&mut members), [(2, 2, next), (3, 0, 0)], "another ring of the same epoch");
+    let details = crate::wire::gossip::Details {
+        stamp: crate::wire::gossip::Stamp { boot: 3, version: 2 },
+        name: "n3".to_owned(),
+        epoch: Epoch(2),
+        ring: 7,
+    };
+    let hearsay = News { details: Some(details), ..alive(3) };
+    say(&mut members, 2, 2, vec![hearsay], &mut Vec::new());
+    assert_eq!(told(&mut members), [(3, 2, 7)], "others say what it said");
+    let down = |rank, boot| News { claim: Claim { boot, incarnation: 0, rank }, ..alive(3) };
+    say(&mut members, 2, 2, vec![down(Rank::Down, 3)], &mut Vec::new());
+    assert_eq!(told(&mut members), [], "it is down");
+    say(&mut members, 2, 2, vec![down(Rank::Alive, 4)], &mut Vec::new());
+    assert_eq!(told(&mut members), [(3, 2, 7)], "it is up again");
+}

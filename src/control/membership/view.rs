@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::super::{Effect, Moved, Now, Route};
 use super::{Known, Membership};
-use crate::ring::{Epoch, Liveness as Opinion, MemberNumber, Peer, View};
+use crate::ring::{Epoch, Liveness as Opinion, MemberNumber, NodeId, Peer, View};
 use crate::wire::gossip::Rank;
 
 /// How often at most the rest of the node is told what others say: a view is as long as the ring. What
@@ -66,10 +66,11 @@ impl Membership {
             return false;
         }
         (self.changed, self.next_publish) = (false, now + PUBLISH);
-        for known in self.known.values_mut() {
+        for (number, known) in &mut self.known {
             let up = known.answers();
             if up != known.up {
                 (known.up, known.since) = (up, now);
+                self.to_compare.insert(*number);
                 effects.push(turn(known, now));
             }
         }
@@ -103,6 +104,15 @@ impl Membership {
 
     pub(super) fn forked(&self, epoch: Epoch, ring: u64) -> bool {
         epoch == self.ring.epoch && ring != self.ring_hash
+    }
+
+    /// Members that are up, and which ring they have: those of whom the register is to be told. Whose ring is newer is
+    /// not among them: it is pulled first.
+    pub fn rings_to_compare(&mut self) -> Vec<(NodeId, Epoch, u64)> {
+        let some = std::mem::take(&mut self.to_compare);
+        let those = some.iter().filter_map(|number| self.known.get(number));
+        let fit = those.filter(|known| known.up && known.epoch <= self.ring.epoch);
+        fit.map(|known| (known.id, known.epoch, known.ring)).collect()
     }
 
     /// A live member that has a newer ring than this node, the newest there is: there it can be had.
