@@ -15,7 +15,7 @@
 //! | 9 | two processes with one id, and old copies of a disk | `liveness::a_copied_directory_is_noticed`, `liveness::a_disk_that_went_back_is_noticed` |
 //! | 10 | two leaders | `liveness::splits_heal`, `joining::a_join_survives_the_loss_of_leaders`; every step of a vote in the module `control::register` and in the simulator |
 //! | 11 | ring changes on views that differ, or stuck on one dead node | `joining::nobody_joins_without_a_majority_and_status_says_so`, `joining::a_join_survives_the_loss_of_leaders`; the simulator's profile `ring` |
-//! | 12 | anti-entropy that depends on order, or starves | `traps::anti_entropy`; what matters first goes first: `gossip::size_5000` |
+//! | 12 | anti-entropy that depends on order, or starves | `traps::anti_entropy`, `traps::essentials_before_bulk` |
 //! | 13 | rubbish and hostile members end the loop | `gossip::hostile_members`, `datagrams::no_bytes_are_too_strange`, `datagrams::strange_datagrams_stop_nobody` |
 //! | 14 | a second cluster out of a split start | `traps::no_second_cluster`, `founding::who_is_missing_is_named_and_time_alone_changes_nothing` |
 //! | 15 | in small clusters chance leaves somebody out | `gossip::small_clusters_probe_everybody` |

@@ -111,6 +111,99 @@ fn a_dead_replica_is_avoided_within_seconds_and_all_agree_soon() {
     }
 }
 
+/// Everybody holds a member for down soon after it died: the more confirm that it is silent, the sooner.
+#[test]
+fn all_agree_soon_that_a_dead_member_is_down() {
+    for count in [3, 10, 30] {
+        for seed in 0..3 {
+            let mut net = Net::members(seed, count, count);
+            assert!(net.run_slices(5.0, all_up));
+            net.run(5.0);
+            let start = net.now;
+            net.kill(count - 1);
+            let is_down = |net: &Net| {
+                let claim = |place: usize| net.machine(place).claim(number(count - 1));
+                (0..count - 1).all(|it| claim(it).is_some_and(|claim| claim.rank == Rank::Down))
+            };
+            assert!(net.run_slices(7.0, is_down), "{count} members, seed {seed}");
+            println!("{count} members: down after {:.2} s", (net.now - start).as_secs_f64());
+        }
+    }
+}
+
+/// Who hears that a member is suspect makes sure at once, if it is one of a few; the others leave it to them.
+#[test]
+fn a_few_make_sure_of_a_suspicion() {
+    let (count, suspect) = (30, 7);
+    let mut net = Net::members(9, count, count);
+    assert!(net.run_slices(5.0, all_up));
+    net.run(5.0);
+    let boot = net.nodes[suspect].disk.boot;
+    let claim = Claim { boot, incarnation: 0, rank: Rank::Suspect };
+    // Nobody is told that it is wrong.
+    net.cut.extend((0..count).flat_map(|other| [(other, suspect), (suspect, other)]));
+    net.probed.clear();
+    for to in (0..count).filter(|to| *to != suspect) {
+        let from = if to == 0 { 1 } else { 0 };
+        tell(&mut net, from, to, vec![claims(suspect, claim)]);
+    }
+    let asked = net.probed.keys().filter(|(_, target)| *target == suspect).count();
+    // One of them may have been about to, anyway.
+    assert!((5..8).contains(&asked), "{asked} of {count} make sure");
+}
+
+/// How many others a member probes in so many seconds.
+fn probes(net: &mut Net, place: usize, length: f64) -> usize {
+    net.probed.clear();
+    net.run(length);
+    net.probed.keys().filter(|(from, _)| *from == place).count()
+}
+
+/// Who has troubles itself takes its time with others, and for a while only: after others missed it, and after it was held up.
+#[test]
+fn who_has_troubles_takes_its_time() {
+    for paused in [false, true] {
+        let count = 40;
+        let mut net = Net::members(11, count, count);
+        assert!(net.run_slices(5.0, all_up));
+        net.run(5.0);
+        let usual = probes(&mut net, 0, 4.0);
+        if paused {
+            net.nodes[0].paused = net.now + seconds(4.5);
+            net.run(4.5);
+        }
+        for incarnation in 0..if paused { 0 } else { 8 } {
+            let boot = net.nodes[0].disk.boot;
+            let claim = Claim { boot, incarnation, rank: Rank::Suspect };
+            tell(&mut net, 1, 0, vec![claims(0, claim)]);
+        }
+        let careful = probes(&mut net, 0, 4.0);
+        assert!(careful * 2 <= usual, "{careful} probes instead of {usual}; paused: {paused}");
+        net.run(60.0);
+        let again = probes(&mut net, 0, 4.0);
+        assert!(again * 4 >= usual * 3, "{again} probes instead of {usual}; paused: {paused}");
+    }
+}
+
+/// Who hears nobody suspects itself first: it condemns nobody, and the others go on as if it said nothing.
+#[test]
+fn a_deaf_node_condemns_nobody() {
+    let count = 10;
+    let mut net = Net::members(12, count, count);
+    assert!(net.run_slices(5.0, all_up));
+    net.run(5.0);
+    net.cut.extend((1..count).map(|other| (other, 0)));
+    for _ in 0..600 {
+        net.run(0.1);
+        for (place, of) in (1..count).flat_map(|place| (1..count).map(move |of| (place, of))) {
+            let claim = net.machine(place).claim(number(of));
+            assert!(claim.is_none_or(|it| it.rank != Rank::Down), "n{} at {:?}", of + 1, net.now);
+        }
+    }
+    net.cut.clear();
+    assert!(net.run_slices(5.0, all_up), "{:?}", missed(&net));
+}
+
 /// Trap 15. With few members everybody is probed by everybody, in turn: nobody is left out by chance.
 #[test]
 fn small_clusters_probe_everybody() {
@@ -346,36 +439,33 @@ fn loss_is_no_death() {
     }
 }
 
-/// Traps 4 and 12. Nothing grows with the cluster but the number of datagrams: the rest of the net checks their lengths.
-#[test]
-fn size_5000() {
-    let (count, running) = (5000, 3);
-    let mut net = Net::members(7, count, running);
+/// A member says all this to another.
+pub fn tell_facts(net: &mut Net, from: usize, to: usize, mut news: Vec<News>) {
+    while !news.is_empty() {
+        let gossip = Gossip { head: head(net, from, to), news: fit(&mut news, 0, News::bytes) };
+        let from = net.nodes[from].addr;
+        net.step(to, Event::Datagram(from, Datagram::Facts(gossip).encode()));
+    }
+}
+
+/// Three of so many members run, and know each other. One of them knows all of the others, as a long life would have taught it:
+/// a name of 64 bytes of each, and an address that is not in the ring.
+pub fn three_of(seed: u64, count: usize) -> Net {
+    let running = 3;
+    let mut net = Net::members(seed, count, running);
     net.run(2.0);
-    // One member is told of all, as a long life would have taught it.
     let name = "n".repeat(60);
     let full = |of: usize| {
         let (stamp, epoch) = (Stamp { boot: 3, version: 9 }, Epoch(1));
         let details = Details { stamp, name: format!("{name}{of:04}"), epoch, ring: 7 };
-        let essentials = Essentials { stamp, addr: addr(of), shards: 4 };
+        let essentials = Essentials { stamp, addr: addr(of + count), shards: 4 };
         News {
             essentials: Some(essentials),
             details: Some(details),
             ..claims(of, Claim::alive(3, 2).ranked(Rank::Down))
         }
     };
-    let mut news: Vec<News> = (running..count).map(full).collect();
-    while !news.is_empty() {
-        let gossip = Gossip { head: head(&net, 1, 0), news: fit(&mut news, 0, News::bytes) };
-        net.step(0, Event::Datagram(addr(1), Datagram::Facts(gossip).encode()));
-    }
-    // The others know who is running, and have the rest from there.
-    let knows = |net: &Net, place: usize| {
-        let lines = net.machine(place).members();
-        let named = lines.iter().filter(|line| line.name.len() == 64).count();
-        named == count - running
-    };
-    assert!(knows(&net, 0));
+    tell_facts(&mut net, 1, 0, (running..count).map(full).collect());
     let boots: Vec<u64> = net.nodes.iter().map(|node| node.disk.boot).collect();
     for (to, of) in [(1, 0), (2, 0), (0, 1), (0, 2)] {
         let stamp = Stamp { boot: boots[of], version: 1 };
@@ -384,6 +474,24 @@ fn size_5000() {
         let from = 3 - to - of;
         tell(&mut net, from, to, vec![News { essentials, ..claims(of, claim) }]);
     }
+    net
+}
+
+/// Of how many members a node knows where they are, and what they are called, in such a net.
+pub fn placed_and_named(net: &Net, place: usize) -> (usize, usize) {
+    let lines = net.machine(place).members();
+    let elsewhere = |number: usize| addr(number - 1 + lines.len()).to_string();
+    let placed = lines.iter().filter(|line| line.addr == elsewhere(usize::from(line.number)));
+    (placed.count(), lines.iter().filter(|line| line.name.len() == 64).count())
+}
+
+/// Trap 4. Nothing grows with the cluster but the number of datagrams: the rest of the net checks their lengths.
+#[test]
+fn size_5000() {
+    let count = 5000;
+    let mut net = three_of(7, count);
+    let knows = |net: &Net, place: usize| placed_and_named(net, place) == (count - 3, count - 3);
+    assert!(knows(&net, 0));
     let (start, before) = (net.now, net.sent.1);
     let all = |net: &Net| knows(net, 1) && knows(net, 2);
     assert!(net.run_slices(60.0, all));

@@ -11,9 +11,12 @@ use ringdove::control::register::{highest, successor};
 use ringdove::ring::MemberNumber;
 use ringdove::wire::control::ControlMessage;
 use ringdove::wire::datagram::Datagram;
-use ringdove::wire::gossip::{Claim, Gossip, News, Rank, fit};
+use ringdove::wire::gossip::{Claim, News, Rank};
 
-use super::gossip::{all_up, any_news, claims, downs, head, missed, number, rate, running, tell};
+use super::gossip::{
+    all_up, any_news, claims, downs, missed, number, placed_and_named, rate, running, tell,
+    tell_facts, three_of,
+};
 use super::net::{Net, seconds};
 
 /// Trap 1, ghosts: members that died and were removed come back with peers that lag behind, or never go. Of 20 members three die
@@ -146,6 +149,53 @@ fn a_suspicion_does_not_ripen_in_a_pause() {
     assert!(net.run_slices(3.0, all_up), "{:?}", missed(&net));
 }
 
+/// Trap 7, pauses: what was almost certain before a pause is not the first thing that is said after it: first is heard what was
+/// said meanwhile.
+#[test]
+fn nobody_is_condemned_right_after_a_pause() {
+    let (count, suspect) = (10, 5);
+    let begin = || {
+        let mut net = Net::members(7, count, count);
+        assert!(net.run_slices(5.0, all_up));
+        net.cut.extend((1..count).flat_map(|other| [(0, other), (other, 0)]));
+        let boot = net.nodes[suspect].disk.boot;
+        let claim = Claim { boot, incarnation: 9, rank: Rank::Suspect };
+        tell(&mut net, 1, 0, vec![claims(suspect, claim)]);
+        net
+    };
+    let is_down = |net: &Net| {
+        net.machine(0).claim(number(suspect)).is_some_and(|claim| claim.rank == Rank::Down)
+    };
+    let mut net = begin();
+    assert!(net.run_until(seconds(300.0), is_down), "who is not refuted is down");
+    let ripe = net.now;
+    // The same once more, but it is held up just before that.
+    let mut net = begin();
+    net.run((ripe - net.now).as_secs_f64() - 0.01);
+    net.nodes[0].paused = net.now + seconds(100.0);
+    net.run(99.999);
+    net.cut.clear();
+    assert!(!net.run_until(seconds(3.0), is_down), "condemned unheard");
+    assert!(net.run_slices(3.0, all_up), "{:?}", missed(&net));
+}
+
+/// Trap 7, pauses: nobody is avoided because an answer came while this node was held up.
+#[test]
+fn answers_that_came_in_a_pause_count() {
+    for seed in 0..20 {
+        let count = 10;
+        let mut net = Net::members(seed, count, count);
+        net.weather.delay = seconds(0.2);
+        assert!(net.run_slices(10.0, all_up));
+        net.run(5.0);
+        net.nodes.iter_mut().for_each(|node| node.said.clear());
+        let length = net.random.random_range(1.0..1.7);
+        net.nodes[0].paused = net.now + seconds(length);
+        net.run(length + 0.3);
+        assert_eq!(downs(&net, 0), 0, "seed {seed}: {:?}", net.nodes[0].said);
+    }
+}
+
 /// Trap 14, second clusters: nodes that start while they do not reach each other are one cluster in the end, or none, however
 /// long that takes.
 #[test]
@@ -254,18 +304,37 @@ proptest! {
         let more = both[1].clone();
         both[1].extend(more);
         both[1].shuffle(&mut net.random);
-        for (to, mut news) in both.into_iter().enumerate() {
-            while !news.is_empty() {
-                let gossip = Gossip { head: head(&net, 2, to), news: fit(&mut news, 0, News::bytes) };
-                let from = net.nodes[2].addr;
-                net.step(to, Event::Datagram(from, Datagram::Facts(gossip).encode()));
-            }
+        for (to, news) in both.into_iter().enumerate() {
+            tell_facts(&mut net, 2, to, news);
         }
         prop_assert_eq!(knowledge(&net, 0), knowledge(&net, 1));
         net.lost = |_| false;
         net.run(20.0);
         let prints: BTreeSet<u64> = (0..3).map(|place| net.heads[&place].fingerprint).collect();
         prop_assert_eq!(prints.len(), 1, "they know the same");
+    }
+}
+
+/// Trap 12, essentials before bulk: where members are is known long before what they are called, when both do not fit, whether
+/// who knows less asks or who knows more tells.
+#[test]
+fn essentials_before_bulk() {
+    let count = 300;
+    for only_told in [false, true] {
+        let mut net = three_of(12, count);
+        if only_told {
+            net.lost = |datagram| matches!(datagram, Datagram::Facts(_));
+        }
+        let most = |net: &Net| placed_and_named(net, 1).0 * 4 > count * 3;
+        assert!(net.run_slices(60.0, most), "only told: {only_told}");
+        let (placed, named) = placed_and_named(&net, 1);
+        println!("{placed} placed, {named} named after {:?}", net.now);
+        assert!(
+            named * 5 < placed * 4,
+            "{named} names, and {placed} addresses; only told: {only_told}"
+        );
+        let all = |net: &Net| placed_and_named(net, 1) == (count - 3, count - 3);
+        assert!(net.run_slices(60.0, all), "only told: {only_told}");
     }
 }
 
