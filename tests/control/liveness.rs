@@ -6,8 +6,9 @@ use rand::RngExt;
 use ringdove::control::{Effect, Event, Ignored};
 use ringdove::ring::{MemberNumber, NodeId};
 use ringdove::wire::datagram::Datagram;
-use ringdove::wire::gossip::{Beat, Head};
+use ringdove::wire::gossip::{Beat, Claim, Head, Rank};
 
+use super::gossip::{all_up, claims, missed, number, tell};
 use super::net::{Net, addr, seconds};
 
 #[test]
@@ -337,4 +338,26 @@ fn a_disk_that_went_back_is_noticed() {
         assert_eq!(view.rolled_back, expected, "{positions:?}");
         assert!(!net.nodes[0].view.as_ref().expect("founded").rolled_back);
     }
+}
+
+/// Trap 9. Who is said to have stopped, and runs, says so, and is back as soon as it is restarted: in a life that has ended
+/// nobody comes back, whatever is said of it, or by it.
+#[test]
+fn who_is_said_to_have_stopped_is_back_with_its_next_life() {
+    let mut net = Net::members(21, 5, 5);
+    assert!(net.run_slices(5.0, all_up));
+    let boot = net.nodes[1].disk.boot;
+    let left = Claim { boot, incarnation: 0, rank: Rank::Left };
+    tell(&mut net, 2, 0, vec![claims(1, left)]);
+    net.run(20.0);
+    for place in [0, 2, 3, 4] {
+        assert_eq!(net.machine(place).claim(number(1)).map(|it| it.rank), Some(Rank::Left));
+        assert!(!net.seen(place).contains(&number(1)), "n{}", place + 1);
+    }
+    let said = net.nodes[1].said.iter();
+    let said = Vec::from_iter(said.filter(|line| line.contains("until it is restarted")));
+    assert_eq!(said.len(), 1, "{:?}", net.nodes[1].said);
+    net.kill(1);
+    net.start(1);
+    assert!(net.run_slices(3.0, all_up), "{:?}", missed(&net));
 }

@@ -124,7 +124,7 @@ impl Membership {
         if claim.boot > mine.boot || claim.rank == Rank::Left {
             if !self.outlived {
                 self.outlived = true;
-                effects.push(Effect::Log(log::Level::Error, outlived(claim.boot, mine.boot)));
+                effects.push(Effect::Log(log::Level::Error, outlived(claim, mine.boot)));
             }
             return false;
         }
@@ -254,11 +254,21 @@ fn mix(word: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn outlived(claimed: u64, mine: u64) -> String {
-    format!(
-        "members have heard life {claimed} of this node, and this is life {mine}: its data directory is an older \
-         copy, or a second process runs on another copy. They ignore what this one says"
-    )
+/// What it means that members have heard more of this node than it can refute: who left comes back in a later life only.
+fn outlived(claim: Claim, mine: u64) -> String {
+    let why = "its data directory is an older copy, or a second process runs on another copy";
+    if claim.boot > mine {
+        let claimed = claim.boot;
+        format!(
+            "members have heard life {claimed} of this node, and this is life {mine}: {why}. They ignore what this one \
+             says"
+        )
+    } else {
+        format!(
+            "members have heard that this node was stopped, and it runs in that life, {mine}: {why}, and was stopped. \
+             They do without this one until it is restarted"
+        )
+    }
 }
 
 #[cfg(test)]
