@@ -632,13 +632,12 @@ impl Membership {
         Some((*since + time * self.detector.slowness()).max(self.detector.lenient))
     }
 
-    /// This node itself was away for so long: nobody is accused of silence in that time, and should others have
-    /// missed it, it is back.
+    /// This node itself was away for so long: nobody is accused of silence in that time. Should others have missed it, it
+    /// hears that in the first answer.
     pub fn paused(&mut self, away: Duration, now: Now) {
         self.detector.shift(away, now);
         if away >= PERIOD * 2 {
             self.detector.strained((away.div_duration_f64(PERIOD * 2) as u32).min(STRAIN_MAX / 2));
-            self.reassert(self.voice.incarnation.saturating_add(1));
         }
     }
 }
