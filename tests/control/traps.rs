@@ -140,12 +140,12 @@ fn a_suspicion_does_not_ripen_in_a_pause() {
     tell(&mut net, 1, 0, vec![claims(suspect, claim)]);
     net.nodes[0].paused = net.now + seconds(100.0);
     net.run(99.999);
-    net.cut.clear();
     for _ in 0..300 {
         net.run(0.01);
         let claim = net.machine(0).claim(number(suspect));
         assert!(claim.is_none_or(|claim| claim.rank != Rank::Down), "condemned unheard");
     }
+    net.cut.clear();
     assert!(net.run_slices(3.0, all_up), "{:?}", missed(&net));
 }
 
