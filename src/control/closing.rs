@@ -208,19 +208,20 @@ impl Control {
     /// Asks members to refuse what may be over, if all are there: as long as one is not, nothing can be listed.
     fn ask_about_lives(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Member(members) = &self.phase else { return };
-        let (me, ring) = (members.me, &members.ring);
-        let up = |number| number == me || members.known.get(&number).is_some_and(|it| it.up);
-        let all = ring.members.iter().all(|member| up(member.number));
-        if self.closing.lives.is_empty() || !all || self.me.now < self.closing.next_ask {
+        if self.me.now < self.closing.next_ask {
             return;
         }
         self.closing.next_ask = self.me.now + ASKED_AGAIN;
+        let (me, ring, now) = (members.me, &members.ring, self.me.now);
+        let open: Vec<(Actor, &Life)> = self.lives_in_turn(ring, now).collect();
+        let up = |number| number == me || members.known.get(&number).is_some_and(|it| it.up);
+        if open.is_empty() || !ring.members.iter().all(|member| up(member.number)) {
+            return;
+        }
         let (mut asked, mut upto) = (Vec::new(), None);
         for member in &ring.members {
-            let asks = |(actor, life): &(&Actor, &Life)| {
-                life.asks(**actor, member.number, ring, self.me.now)
-            };
-            let some = self.lives_in_turn().filter(asks).map(|(actor, _)| *actor);
+            let asks = |(actor, life): &&(Actor, &Life)| life.asks(*actor, member.number, ring);
+            let some = open.iter().filter(asks).map(|(actor, _)| *actor);
             let some: Vec<Actor> = some.take(AT_A_TIME).collect();
             if some.len() == AT_A_TIME {
                 upto = some.last().copied();
@@ -233,12 +234,21 @@ impl Control {
         self.tell_of_lives(asked, effects);
     }
 
-    /// All lives, beginning after those that were asked about last, so that none waits for others for ever.
-    fn lives_in_turn(&self) -> impl Iterator<Item = (&Actor, &Life)> {
+    /// Lives that may be over, beginning after those that were asked about last, so that none waits for others for ever.
+    fn lives_in_turn<'a>(
+        &'a self,
+        ring: &'a Ring,
+        now: Now,
+    ) -> impl Iterator<Item = (Actor, &'a Life)> {
         let lives = &self.closing.lives;
         let upto = self.closing.asked_upto.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = self.closing.asked_upto.into_iter().flat_map(|upto| lives.range(..=upto));
-        lives.range((upto, Bound::Unbounded)).chain(rest)
+        let all = lives.range((upto, Bound::Unbounded)).chain(rest);
+        let open = move |(actor, life): &(&Actor, &Life)| {
+            is_gone(ring, MemberNumber(actor.member()))
+                || life.in_use.is_none_or(|until| until <= now)
+        };
+        all.filter(open).map(|(actor, life)| (*actor, life))
     }
 
     /// What there is to do about lives.
@@ -317,11 +327,9 @@ fn is_gone(ring: &Ring, number: MemberNumber) -> bool {
 
 impl Life {
     /// Whether a member is to be asked to refuse it: its own first.
-    fn asks(&self, actor: Actor, member: MemberNumber, ring: &Ring, now: Now) -> bool {
+    fn asks(&self, actor: Actor, member: MemberNumber, ring: &Ring) -> bool {
         let own = MemberNumber(actor.member());
-        let gone = is_gone(ring, own);
-        let over = own == member || gone || self.refused_by.contains(&own);
-        let in_use = !gone && self.in_use.is_some_and(|until| now < until);
-        over && !in_use && !self.refused_by.contains(&member)
+        let over = own == member || is_gone(ring, own) || self.refused_by.contains(&own);
+        over && !self.refused_by.contains(&member)
     }
 }
