@@ -1,6 +1,6 @@
 //! Which lives are over: what a shard sees of them, and whether it can do without one.
 //!
-//! Everybody's clocks name the actors whose dots they hold. Now and then a shard tells its node which of them
+//! Everybody's clocks name the actors whose dots they hold, and contexts that are left of keys name others. Now and then a shard tells its node which of them
 //! the ring does not list ([`Effect::Seen`]); whether a life is over only its own member can say, or nobody
 //! any more once that member is gone. Before the ring lists one, each shard is asked twice or more
 //! ([`Event::Refuse`](super::Event::Refuse)), until it says that the life may be listed. It says so once all is durable that
@@ -73,7 +73,12 @@ impl<D: Disk> Shard<D> {
                 self.listing.at = Some(slot);
                 return;
             }
-            let actors = self.store.clock(slot).rows().map(|(actor, _)| actor);
+            let mut named = self.store.clock(slot).clone();
+            // What is left of a deleted key may name dots that no clock will ever have.
+            for key in self.tally.residues_of(slot) {
+                self.store.entry(slot, &key).iter().for_each(|it| named.union(it.residual()));
+            }
+            let actors = named.rows().map(|(actor, _)| actor);
             let others = actors.filter(|actor| *actor != own && !dead.contains(*actor));
             self.listing.seen.extend(others);
         }

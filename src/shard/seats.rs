@@ -196,6 +196,7 @@ impl<D: Disk> Shard<D> {
                     coming.done |= coming.suffices(&view.ring, slot);
                     self.seats.coming.insert(slot, coming);
                 } else {
+                    self.forget_what_nobody_pulls(slot);
                     let known = going.remove(&slot).filter(|going| going.since == since);
                     let new = || Going { since, by: BTreeSet::new() };
                     self.seats.going.insert(slot, known.unwrap_or_else(new));
@@ -265,6 +266,13 @@ impl<D: Disk> Shard<D> {
     }
 
     // ---- copies that go ---------------------------------------------------------------------------
+
+    /// A salvaged log may have left contexts without a clock. Nobody pulls those, so nobody waits for them either.
+    fn forget_what_nobody_pulls(&mut self, slot: Slot) {
+        if self.store.clock(slot).is_empty() && self.store.walk(slot, None).next().is_some() {
+            self.forget_slot(slot);
+        }
+    }
 
     /// Asks an owner for its clocks of slots whose copy here is to go. First drops those that something worked on when
     /// the last owner said that it has all of them.

@@ -229,6 +229,10 @@ impl World {
                 let mut actors = clock.rows().map(|(actor, _)| actor);
                 actors.any(|actor| !live.contains(&actor) && !self.ring.dead.contains(actor))
             };
+            if let Some((key, left)) = dump.residuals.iter().find(|(_, left)| over(left)) {
+                let (name, node) = (&self.history.keys[*key].name, dump.node + 1);
+                return Some(format!("unclosed: n{node} keeps context {left} of {name}"));
+            }
             let open = |(_, clock): &(&Slot, &DotSet)| clock.closed() < listed || over(clock);
             if let Some((slot, clock)) = dump.clocks.iter().find(open) {
                 let name = dump.node + 1;
