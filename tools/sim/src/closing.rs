@@ -41,6 +41,8 @@ pub(crate) struct Closing {
     seen: BTreeMap<(usize, usize), Vec<Actor>>,
     /// Those that their own member said to be in use.
     spared: BTreeSet<Actor>,
+    /// Whether everything was healed when the ring looked last.
+    healed: bool,
     /// Which shards of which nodes can do without whom.
     confirmed: BTreeMap<Actor, BTreeSet<(usize, usize)>>,
 }
@@ -51,6 +53,7 @@ impl Closing {
             dice: Dice::new(seed, "closing"),
             seen: BTreeMap::new(),
             spared: BTreeSet::new(),
+            healed: false,
             confirmed: BTreeMap::new(),
         }
     }
@@ -81,7 +84,9 @@ impl World {
     /// The ring goes on with its list, as far as it may.
     pub(crate) fn close(&mut self) {
         self.plan_next_closing();
-        if self.closing.dice.chance(ASKED_AGAIN) {
+        // Once all is healed lives end no more, and each is asked about once: to ask is to write.
+        let healed = std::mem::replace(&mut self.closing.healed, self.healed);
+        if self.healed != healed || !self.healed && self.closing.dice.chance(ASKED_AGAIN) {
             self.closing.spared.clear();
         }
         for actor in self.candidates() {
