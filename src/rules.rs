@@ -79,6 +79,8 @@ pub enum Rule {
     StartOver,
     /// An own actor with a gap in the own clock is given up.
     Retire,
+    /// The other shards of the node give it up, too: as long as it is in use it cannot be listed.
+    RetireTogether,
     /// What a copy says whose ring went back is not used before it has the newer one.
     RingWentBack,
     /// Who has been given a seat counts, for writes and for reads, only when it has settled.
@@ -129,7 +131,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the list above.
-    pub const ALL: [Rule; 58] = [
+    pub const ALL: [Rule; 59] = [
         Rule::NewActor,
         Rule::FreshActor,
         Rule::Contiguous,
@@ -165,6 +167,7 @@ impl Rule {
         Rule::CloseCovered,
         Rule::StartOver,
         Rule::Retire,
+        Rule::RetireTogether,
         Rule::RingWentBack,
         Rule::SettledCounts,
         Rule::SeatFirst,

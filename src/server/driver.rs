@@ -28,6 +28,7 @@ use super::maker::Maker;
 use super::metrics::Counters;
 use super::slab::Slab;
 use super::syncer::{SyncMode, Syncer};
+use crate::causality::Actor;
 use crate::shard::event::{Effect, Event, Now};
 use crate::shard::{Shard, ShardConfig};
 use crate::storage::{Batch, Disk, LogEnd, Page, SegmentMade, Store};
@@ -344,11 +345,19 @@ impl<D: Disk> Driver<D> {
                 Effect::Report(report) => self.around.control.reported(self.around.number, report),
                 Effect::Seen(actors) => self.around.control.seen(self.around.number, actors),
                 Effect::Refused(said) => self.around.control.refused(self.around.number, said),
+                Effect::Retired(actor) => self.tell_retired(actor),
             }
         }
         // `reply` and `send` queue bytes and never step, so nobody else took the buffer meanwhile.
         debug_assert!(self.effects.is_empty());
         self.effects = effects;
+    }
+
+    /// Tells the node's other shards that this one gave up its actor.
+    fn tell_retired(&self, actor: Actor) {
+        let own = usize::from(self.around.number);
+        let others = self.around.drivers.iter().enumerate().filter(|(number, _)| *number != own);
+        others.for_each(|(_, driver)| driver.complete(Completion::Retire(actor)));
     }
 
     fn drain_inbox(&mut self) {
@@ -386,6 +395,7 @@ impl<D: Disk> Driver<D> {
             }
             Completion::Segment(made) => self.on_segment(made),
             Completion::Refuse(actors) => self.step(Event::Refuse(actors)),
+            Completion::Retire(actor) => self.step(Event::Retire(actor)),
             Completion::Client(socket, permit) => {
                 self.add(Connection::client(socket, permit));
             }

@@ -34,6 +34,8 @@ pub(super) enum Completion {
     SyncFailed(String),
     /// The ring is to list these actors as dead.
     Refuse(Vec<Actor>),
+    /// Another shard of this node gave up this actor.
+    Retire(Actor),
     /// What came of a segment that was to be made.
     Segment(SegmentMade),
     /// A shard's part of a status that was asked for at this driver.

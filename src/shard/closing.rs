@@ -30,7 +30,8 @@
 //!
 //! **Own gaps.** A slot that starts over keeps its counters, for its dots are out there; some may be lost
 //! for good, and every clock would have a gap there, and every entry a residual context, as long as the actor
-//! lives. So the shard *retires* it: it goes on under a life of its own. That life needs no note on the disk:
+//! lives. So the shard *retires* it: it goes on under a life of its own, and so does each other shard of the node,
+//! or the actor would be in use and could not be listed. Such a life needs no note on the disk:
 //! it is random, so it comes but once; after a restart the process has another, or, when its page is whole,
 //! the one before, which no gap, refusal or listing forbids to use, or it is retired again.
 //!
@@ -42,11 +43,11 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 
-use super::Shard;
 use super::reply::Head;
 use super::requests::Request;
 use super::sync::leading_slot;
 use super::unsynced::Due;
+use super::{Effect, Shard};
 use crate::causality::{
     Actor, ContextError, Delta, Dot, DotSet, Resolve, Unresolved, Value, open_context,
 };
@@ -284,10 +285,18 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.retire(own);
+        self.effects.push(Effect::Retired(own));
+    }
+
+    /// Another shard of this node gave up its actor: it is to be listed, and so nobody may go on under it.
+    pub(super) fn on_retire(&mut self, actor: Actor) {
+        if actor.life() == self.life && holds(Rule::RetireTogether) {
+            self.retire(actor);
+        }
     }
 
     /// Goes on under a new life.
-    pub(super) fn retire(&mut self, own: Actor) {
+    fn retire(&mut self, own: Actor) {
         self.life = self.rng.random::<u64>() & ((1 << Actor::LIFE_BITS) - 1);
         self.counters.clear();
         self.metrics.retired += 1;

@@ -168,6 +168,7 @@ impl<D: Disk> Shard<D> {
             Event::Synced(upto) => self.on_synced(upto),
             Event::SyncFailed(why) => self.on_sync_failed(why),
             Event::Refuse(actors) => self.on_refuse(actors),
+            Event::Retire(actor) => self.on_retire(actor),
             Event::Read(ticket, result) => self.on_read(ticket, result),
             Event::Tick => self.on_tick(),
         }

@@ -31,7 +31,7 @@ fn ends_as_told(name: &str) -> bool {
 }
 
 /// The script that guards each rule kept in this folder.
-const GUARDED: [(Rule, &str); 33] = [
+const GUARDED: [(Rule, &str); 34] = [
     (Rule::PutContext, "a_put_returns_only_what_its_writer_saw"),
     (Rule::Attempts, "two_attempts_are_two_dots_and_one_value"),
     (Rule::AdoptLast, "a_clock_is_adopted_with_the_last_page"),
@@ -58,6 +58,7 @@ const GUARDED: [(Rule, &str); 33] = [
     (Rule::NoHintsListed, "a_dead_actor_is_listed_when_its_hints_are_delivered"),
     (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),
     (Rule::Retire, "a_gap_in_the_own_actor_retires_it"),
+    (Rule::RetireTogether, "the_shards_of_a_node_retire_together"),
     (Rule::RingWentBack, "a_copy_whose_ring_went_back_is_not_believed"),
     (Rule::SeatFirst, "who_is_to_have_a_seat_has_no_vote"),
     (Rule::Fence, "an_owner_refuses_requests_of_an_older_row"),

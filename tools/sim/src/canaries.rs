@@ -38,6 +38,7 @@ pub const SCRIPTED: &[(Rule, &str)] = &[
     (Rule::CloseCovered, "a_dead_actor_is_folded_by_who_has_all_of_it"),
     (Rule::StartOver, "an_old_copy_with_dots_of_a_dead_actor_starts_over"),
     (Rule::Retire, "a_gap_in_the_own_actor_retires_it"),
+    (Rule::RetireTogether, "the_shards_of_a_node_retire_together"),
     (Rule::RingWentBack, "a_copy_whose_ring_went_back_is_not_believed"),
     (Rule::SeatFirst, "who_is_to_have_a_seat_has_no_vote"),
     (Rule::Fence, "an_owner_refuses_requests_of_an_older_row"),
@@ -55,6 +56,7 @@ pub const CLOSING: &[Rule] = &[
     Rule::CloseCovered,
     Rule::StartOver,
     Rule::Retire,
+    Rule::RetireTogether,
     Rule::RingWentBack,
 ];
 

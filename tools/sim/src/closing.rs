@@ -24,6 +24,8 @@ use crate::world::World;
 
 /// How long the ring tries once everything is healed.
 const HEALED_EVERY: Duration = Duration::from_millis(100);
+/// How long what a shard tells the others of its node takes.
+const BETWEEN_SHARDS: Duration = Duration::from_millis(1);
 /// How often a node is asked when the ring looks.
 const ASKED: f64 = 0.8;
 /// How often those that are in use are asked about again.
@@ -84,7 +86,7 @@ impl World {
     /// The ring goes on with its list, as far as it may.
     pub(crate) fn close(&mut self) {
         self.plan_next_closing();
-        // Once all is healed lives end no more, and each is asked about once: to ask is to write.
+        // Once all is healed lives hardly end any more, and each is asked about once: to ask is to write.
         let healed = std::mem::replace(&mut self.closing.healed, self.healed);
         if self.healed != healed || !self.healed && self.closing.dice.chance(ASKED_AGAIN) {
             self.closing.spared.clear();
@@ -200,6 +202,18 @@ impl World {
             let epoch = self.ring.epoch;
             self.trace.line(self.now, || format!("n{} hears of ring {epoch}", node + 1));
             self.publish_view(node);
+        }
+    }
+
+    /// A shard gave up its actor: the others of its node hear of that, each a little later.
+    pub(crate) fn tell_retired(&mut self, node: usize, shard: usize, actor: Actor) {
+        let Some(start) = self.nodes[node].process.as_ref().map(|process| process.start) else {
+            return;
+        };
+        self.closing.spared.remove(&actor);
+        for other in (0..self.nodes[node].disks.len()).filter(|other| *other != shard) {
+            let wait = self.closing.dice.around(BETWEEN_SHARDS);
+            self.plan_in(wait, Happening::Retire { node, start, shard: other, actor });
         }
     }
 

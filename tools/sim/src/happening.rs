@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use ringdove::causality::Actor;
 use ringdove::ring::MemberNumber;
 use ringdove::shard::Origin;
 use ringdove::storage::{Batch, MemoryMake, MemorySync, SegmentJob, Ticket};
@@ -41,6 +42,8 @@ pub(crate) enum Happening {
     Segment { node: usize, start: u64, shard: usize, job: SegmentJob<MemoryMake> },
     /// A node hears that its lane to a member broke.
     LaneLost { node: usize, start: u64, member: MemberNumber },
+    /// A shard hears that another one of its node gave up their actor.
+    Retire { node: usize, start: u64, shard: usize, actor: Actor },
     /// The ring looks at the dead.
     Close,
     /// Some partitions of the ring take a step.
@@ -80,6 +83,7 @@ impl Happening {
             | Happening::Synced { node, start, .. }
             | Happening::Read { node, start, .. }
             | Happening::Segment { node, start, .. }
+            | Happening::Retire { node, start, .. }
             | Happening::LaneLost { node, start, .. } => Some((*node, Some(*start))),
             Happening::Reply { .. }
             | Happening::GiveUp { .. }
@@ -159,6 +163,7 @@ impl Agenda {
             | Happening::Tick { .. }
             | Happening::Detect { .. }
             | Happening::LaneLost { .. }
+            | Happening::Retire { .. }
             | Happening::Close
             | Happening::Move
             | Happening::Learn { .. }

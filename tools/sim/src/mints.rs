@@ -25,7 +25,11 @@ pub(crate) fn may_mint_late(event: &Event) -> bool {
             matches!(message, Message::Fetched(_) | Message::Declined(_) | Message::Failure(_))
         }
         Event::Read(..) | Event::Tick | Event::LaneLost(_) | Event::View(_) => true,
-        Event::Client(..) | Event::Refuse(_) | Event::Synced(_) | Event::SyncFailed(_) => false,
+        Event::Client(..)
+        | Event::Refuse(_)
+        | Event::Retire(_)
+        | Event::Synced(_)
+        | Event::SyncFailed(_) => false,
     }
 }
 

@@ -273,11 +273,10 @@ impl Node {
         }
     }
 
-    /// The actors that its running process writes as, or did before a shard retired one.
+    /// The actors that its running process writes as, or will.
     pub(crate) fn actors(&self) -> impl Iterator<Item = Actor> + '_ {
         self.process.iter().flat_map(|process| {
-            let shards = process.shards.iter().filter_map(|running| running.shard.actor());
-            shards.chain([process.actor])
+            process.shards.iter().map(|running| running.shard.actor().unwrap_or(process.actor))
         })
     }
 

@@ -419,6 +419,9 @@ impl World {
                 self.trace.line(self.now, || format!("n{} lost its lane to n{member}", node + 1));
                 self.step_all(node, |_| Event::LaneLost(member));
             }
+            Happening::Retire { node, shard, actor, .. } => {
+                self.step(node, shard, Event::Retire(actor));
+            }
             Happening::Close => self.close(),
             Happening::Move => self.move_on(),
             Happening::Learn { node } => self.learn(node),
@@ -473,6 +476,7 @@ impl World {
                 Effect::Report(report) => self.note_report(node, shard, report),
                 Effect::Seen(actors) => self.note_seen_lives(node, shard, actors),
                 Effect::Refused(said) => self.note_verdicts((node, shard), &said),
+                Effect::Retired(actor) => self.tell_retired(node, shard, actor),
             }
         }
         self.effects = effects;

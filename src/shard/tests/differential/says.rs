@@ -94,9 +94,11 @@ impl Watch {
                 return self.answered(turn, Asker::Client(origin.request), &frame.message);
             }
             Effect::Send(to, frame) => (to.0, frame),
-            Effect::Gathered(..) | Effect::Report(_) | Effect::Seen(_) | Effect::Refused(..) => {
-                return Ok(());
-            }
+            Effect::Gathered(..)
+            | Effect::Report(_)
+            | Effect::Seen(_)
+            | Effect::Refused(..)
+            | Effect::Retired(_) => return Ok(()),
         };
         let slot = frame.slot.number();
         match &frame.message {

@@ -49,7 +49,9 @@ impl Heard {
             Event::LaneLost(member) => Heard::LaneLost(member.0),
             Event::Synced(upto) => Heard::Synced(*upto),
             Event::Tick => Heard::Tick,
-            Event::SyncFailed(_) | Event::Read(..) | Event::Refuse(_) => Heard::Other,
+            Event::SyncFailed(_) | Event::Read(..) | Event::Refuse(_) | Event::Retire(_) => {
+                Heard::Other
+            }
         }
     }
 }
