@@ -196,12 +196,13 @@ impl<D: Disk> Shard<D> {
                     coming.done |= coming.suffices(&view.ring, slot);
                     self.seats.coming.insert(slot, coming);
                 } else {
-                    self.forget_what_nobody_pulls(slot);
-                    let known = going.remove(&slot).filter(|going| going.since == since);
-                    let new = || Going { since, by: BTreeSet::new() };
-                    self.seats.going.insert(slot, known.unwrap_or_else(new));
+                    self.is_to_go(slot, since, going.remove(&slot));
                 }
             }
+        }
+        let stray = |slot: &Slot| !view.takes(*slot) && !self.seats.going.contains_key(slot);
+        for slot in self.store.occupied().filter(stray).collect::<Vec<_>>() {
+            self.is_to_go(slot, view.ring.partition(slot).since, going.remove(&slot));
         }
         self.seats.ring = Some(Arc::clone(&view.ring));
         self.seats.told.retain(|told| view.ring.partition(told.first).since == told.since);
@@ -266,6 +267,14 @@ impl<D: Disk> Shard<D> {
     }
 
     // ---- copies that go ---------------------------------------------------------------------------
+
+    /// What is here of a slot is to go: its row lost this node, or a log that was mended brought it back after it had gone.
+    fn is_to_go(&mut self, slot: Slot, since: Epoch, known: Option<Going>) {
+        self.forget_what_nobody_pulls(slot);
+        let known = known.filter(|going| going.since == since);
+        let new = || Going { since, by: BTreeSet::new() };
+        self.seats.going.insert(slot, known.unwrap_or_else(new));
+    }
 
     /// A salvaged log may have left contexts without a clock. Nobody pulls those, so nobody waits for them either.
     fn forget_what_nobody_pulls(&mut self, slot: Slot) {

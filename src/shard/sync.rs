@@ -372,7 +372,8 @@ impl<D: Disk> Shard<D> {
         let mut room = self.config.page_bytes;
         let (mut clocks, mut durable) = (Vec::new(), false);
         for slot in wanted.slots.into_iter().take(self.config.clocks_max) {
-            if !self.mine(slot) || !view.share(slot, from) {
+            // An owner also tells who had a copy once, and has it back: it is to go again.
+            if !self.mine(slot) || !view.share(slot, from) && !view.owns(slot) {
                 continue;
             }
             durable |= !view.ring.partition(slot).is_sent(from);
