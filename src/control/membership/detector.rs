@@ -1,15 +1,12 @@
-//! Who answers: probes one after the other, relays, and doubts before accusations.
+//! Who answers: probes one after the other, and how long accusations stand.
 //!
 //! SWIM (Das, Gupta, Motivala 2002) with Lifeguard's awareness of the node's own troubles (Dadgar, Phillips,
-//! Currey 2018), and two additions. Every period one member is probed, in a shuffled order. Without an answer
-//! in the time that its answers usually take, [`RELAYS`] others are asked to try. If nobody reaches it, that is
-//! a private *doubt*: two more rounds with other relays. Only then it is *suspect*, and is told so before all
-//! others; the [`COMMITTEE`] whom everybody would pick make sure at once, and the more of them confirm, the
-//! sooner it is *down*.
+//! Currey 2018). Every period one member is probed, in a shuffled order. Who does not answer in time is found
+//! out about (`inquiry`), and perhaps suspect after that: the [`COMMITTEE`] whom everybody would pick make sure
+//! at once, and the more of them confirm, the sooner it is *down*.
 //!
 //! In clusters of up to [`SMALL`] everybody is probed every [`CYCLE`], whether down or not; in larger ones one
-//! member every [`PERIOD`], and those that are down now and then, for ever. A member that only relays reach is
-//! alive, and *unreachable* from here: no data is sent there.
+//! member every [`PERIOD`], and those that are down now and then, for ever.
 //!
 //! Invariant: a node that was held up accuses nobody of what it missed itself. Every table here is bounded.
 //! Not here: what becomes of an accusation (`claims`).
@@ -20,13 +17,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::RngExt;
+use rand::seq::SliceRandom;
 use siphasher::sip::SipHasher24;
 
 use super::super::{Effect, Now};
+use super::inquiry::Inquiry;
 use super::voice::About;
-use super::{Ignored, Known, Membership};
+use super::{Ignored, Membership};
 use crate::ring::MemberNumber;
-use crate::wire::gossip::{Beat, Errand, MAX_ACCUSERS, Rank};
+use crate::wire::gossip::{Beat, MAX_ACCUSERS, Rank};
 
 /// How often a member is probed.
 pub(super) const PERIOD: Duration = Duration::from_millis(500);
@@ -34,22 +33,9 @@ pub(super) const PERIOD: Duration = Duration::from_millis(500);
 pub(super) const SMALL: usize = 6;
 /// ... everybody is probed so often.
 const CYCLE: Duration = Duration::from_secs(1);
-/// The shortest and the longest time that an answer is waited for before others are asked.
-const HASTE: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_millis(250);
-/// The length of a round of doubt.
-const DOUBT: Duration = Duration::from_millis(250);
-/// How many others are asked to probe a member.
-const RELAYS: usize = 3;
 /// How many make sure of a suspicion.
 pub(super) const COMMITTEE: usize = 5;
-/// After how many rounds without a sign a member is suspect.
-const SILENT: u8 = 3;
-/// After how long without a sign this node sends it no more data, whatever its own troubles: about two rounds.
-const DOUBTED: Duration = Duration::from_millis(660);
-/// After how many rounds in which only relays reached it a member is unreachable.
-const MISSES: u8 = 6;
-/// How many of those are tried again each second.
+/// How many of those that only relays reach are tried again each second.
 const RETRIED: usize = 4;
 /// How long a suspicion stands at least and at most, on a network that loses nothing.
 const SUSPECT_MIN: Duration = Duration::from_millis(2500);
@@ -58,9 +44,8 @@ const SUSPECT_MAX: u32 = 6;
 const STRAIN_MAX: u32 = 8;
 /// For how long an answer to a probe counts.
 const ANSWERABLE: Duration = Duration::from_millis(1750);
-/// How many probes may be unanswered, and how many may be under way for others.
+/// How many probes may be unanswered.
 const OPEN_MAX: usize = 512;
-const ERRANDS_MAX: usize = 64;
 /// How often members that are down are called, in larger clusters.
 const CALL: Duration = Duration::from_secs(1);
 /// How many members are told of log positions, and how often one of them.
@@ -80,46 +65,16 @@ struct Open {
 
 /// A probe on somebody else's behalf.
 #[derive(Debug)]
-struct Sent {
-    by: MemberNumber,
-    about: About,
-    until: Now,
-}
-
-/// What is being found out about one member.
-#[derive(Debug)]
-pub(super) struct Inquiry {
-    /// When this round began and ends, or relays are to be asked.
-    began: Now,
-    until: Now,
-    /// Whether relays have been asked in this round.
-    asked: bool,
-    /// The relays of all rounds, and how many of them are of this one.
-    relays: Vec<MemberNumber>,
-    of_this_round: usize,
-    /// How many said in this round that they hear nothing either.
-    nacks: usize,
-    /// Whether it was heard in this round, if not by an answer to this node.
-    reached: bool,
-    /// When this node doubts that it is there; not before the next round, once it does, or heard a sign.
-    doubt: Now,
-    first: bool,
-    silent: u8,
-    misses: u8,
-    seq: u64,
-    /// How many times as long as usual everything takes.
-    slowness: u32,
-}
-
-impl Inquiry {
-    fn due(&self) -> Now {
-        self.until.min(self.doubt)
-    }
+pub(super) struct Sent {
+    pub by: MemberNumber,
+    pub about: About,
+    pub until: Now,
 }
 
 #[derive(Debug)]
 pub(super) struct Detector {
-    order: Vec<MemberNumber>,
+    /// Those that are probed, in turn.
+    pub order: Vec<MemberNumber>,
     next: usize,
     next_probe: Now,
     next_call: Now,
@@ -129,7 +84,7 @@ pub(super) struct Detector {
     untold: usize,
     seq: u64,
     open: BTreeMap<u64, Open>,
-    errands: BTreeMap<u64, Sent>,
+    pub errands: BTreeMap<u64, Sent>,
     pub inquiries: BTreeMap<MemberNumber, Inquiry>,
     /// Since when members are suspect.
     pub suspicions: BTreeMap<MemberNumber, Now>,
@@ -167,11 +122,11 @@ impl Detector {
     }
 
     /// Everything takes so many times as long for a node that has troubles itself.
-    fn slowness(&self) -> u32 {
+    pub fn slowness(&self) -> u32 {
         self.strain + 1
     }
 
-    fn lossy_now(&mut self, sample: f64) {
+    pub fn lossy_now(&mut self, sample: f64) {
         self.lossy += (sample - self.lossy) / 16.0;
     }
 
@@ -190,11 +145,7 @@ impl Detector {
             (open.at, open.timed) = ((open.at + away).min(now), false);
         }
         self.errands.values_mut().for_each(|sent| sent.until += away);
-        for inquiry in self.inquiries.values_mut() {
-            inquiry.began += away;
-            inquiry.until += away;
-            inquiry.doubt = inquiry.doubt.saturating_add(away);
-        }
+        self.inquiries.values_mut().for_each(|inquiry| inquiry.shift(away));
         self.suspicions.values_mut().for_each(|since| *since = (*since + away).min(now));
     }
 }
@@ -272,7 +223,7 @@ impl Membership {
         self.probe(now, to, effects);
     }
 
-    fn probe(&mut self, now: Now, to: MemberNumber, effects: &mut Vec<Effect>) -> u64 {
+    pub(super) fn probe(&mut self, now: Now, to: MemberNumber, effects: &mut Vec<Effect>) -> u64 {
         self.detector.seq += 1;
         let seq = self.detector.seq;
         self.detector.open.insert(seq, Open { to, at: now, timed: true });
@@ -283,38 +234,11 @@ impl Membership {
         seq
     }
 
-    /// Finds out whether a member is there, unless that is being done.
-    pub(super) fn inquire(&mut self, now: Now, of: MemberNumber, effects: &mut Vec<Effect>) {
-        if self.detector.inquiries.contains_key(&of) {
-            return;
-        }
-        let Some(known) = self.known.get(&of) else { return };
-        let late = known.round_trip.late().unwrap_or(PATIENCE).clamp(HASTE, PATIENCE);
-        let seq = self.probe(now, of, effects);
-        let slowness = self.detector.slowness();
-        let inquiry = Inquiry {
-            began: now,
-            until: now + late * slowness,
-            asked: false,
-            relays: Vec::new(),
-            of_this_round: 0,
-            nacks: 0,
-            reached: false,
-            doubt: now + DOUBTED,
-            first: true,
-            silent: 0,
-            misses: 0,
-            seq,
-            slowness,
-        };
-        self.detector.inquiries.insert(of, inquiry);
-    }
-
     /// Does what is due.
     pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.clean(now, effects);
         let due = self.detector.inquiries.iter().filter(|(_, inquiry)| inquiry.due() <= now);
-        for (of, over) in Vec::from_iter(due.map(|(of, inquiry)| (*of, inquiry.until <= now))) {
+        for (of, over) in Vec::from_iter(due.map(|(of, inquiry)| (*of, inquiry.is_late(now)))) {
             self.doubt(now, of);
             if over {
                 self.go_on_asking(now, of, effects);
@@ -389,7 +313,7 @@ impl Membership {
         for _ in 0..self.detector.order.len() {
             if self.detector.next >= self.detector.order.len() {
                 self.detector.next = 0;
-                shuffle(&mut self.detector.order, &mut self.random);
+                self.detector.order.shuffle(&mut self.random);
             }
             let of = self.detector.order[self.detector.next];
             self.detector.next += 1;
@@ -424,112 +348,9 @@ impl Membership {
     fn call_the_unreachable(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let cut = self.known.iter().filter(|(_, known)| known.unreachable);
         let mut cut = Vec::from_iter(cut.map(|(of, _)| *of));
-        shuffle(&mut cut, &mut self.random);
+        cut.shuffle(&mut self.random);
         cut.truncate(RETRIED);
         cut.into_iter().for_each(|of| self.call(now, of, effects));
-    }
-
-    /// A round, or the wait for an answer in it, is over.
-    fn go_on_asking(&mut self, now: Now, of: MemberNumber, effects: &mut Vec<Effect>) {
-        let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
-        if !inquiry.asked {
-            let late = inquiry.until.saturating_sub(inquiry.began);
-            let rest = (PERIOD * inquiry.slowness).saturating_sub(late);
-            inquiry.until = now + rest.mul_f64(0.8).max(HASTE);
-            return self.ask_relays(of, effects);
-        }
-        inquiry.misses += 1;
-        let unheard = inquiry.of_this_round.saturating_sub(inquiry.nacks);
-        let (reached, first) = (inquiry.reached, inquiry.first);
-        inquiry.silent = if reached { 0 } else { inquiry.silent + 1 };
-        let (silent, misses) = (inquiry.silent, inquiry.misses);
-        if reached && first {
-            self.detector.lossy_now(1.0);
-        } else if !reached && first && unheard > 0 {
-            // Those who were asked are silent, too: perhaps it is this node that hears nothing.
-            self.detector.strained(1);
-        }
-        let Some(known) = self.known.get_mut(&of) else { return };
-        let unreachable = known.unreachable || misses >= MISSES;
-        self.changed |= reached && unreachable != known.unreachable;
-        if silent >= SILENT {
-            self.detector.inquiries.remove(&of);
-            known.doubted = false;
-            return self.accuse(now, of, effects);
-        }
-        if reached && unreachable {
-            known.unreachable = true;
-            self.detector.inquiries.remove(&of);
-            return;
-        }
-        self.ask_again(now, of, effects);
-    }
-
-    /// There is a sign of somebody's life that is not an answer to this node.
-    pub(super) fn sign(&mut self, of: MemberNumber) {
-        let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
-        (inquiry.reached, inquiry.doubt) = (true, Duration::MAX);
-        if let Some(known) = self.known.get_mut(&of) {
-            self.changed |= std::mem::take(&mut known.doubted);
-        }
-    }
-
-    fn doubt(&mut self, now: Now, of: MemberNumber) {
-        let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
-        if inquiry.doubt <= now {
-            inquiry.doubt = Duration::MAX;
-            if let Some(known) = self.known.get_mut(&of) {
-                (known.doubted, self.changed) = (true, true);
-            }
-        }
-    }
-
-    fn ask_again(&mut self, now: Now, of: MemberNumber, effects: &mut Vec<Effect>) {
-        let relays = self.known.len().saturating_sub(1).min(RELAYS);
-        let mut seq = self.probe(now, of, effects);
-        // Where there are few to ask, more is tried from here.
-        for _ in relays..RELAYS {
-            seq = self.probe(now, of, effects);
-        }
-        let Some(inquiry) = self.detector.inquiries.get_mut(&of) else { return };
-        if inquiry.doubt == Duration::MAX {
-            inquiry.doubt = now + DOUBTED;
-        }
-        (inquiry.began, inquiry.until) = (now, now + DOUBT * inquiry.slowness);
-        (inquiry.seq, inquiry.nacks, inquiry.reached, inquiry.first) = (seq, 0, false, false);
-        self.ask_relays(of, effects);
-    }
-
-    fn ask_relays(&mut self, target: MemberNumber, effects: &mut Vec<Effect>) {
-        let Some(inquiry) = self.detector.inquiries.get(&target) else { return };
-        let relays = self.pick_relays(target, &inquiry.relays.clone());
-        let Some(inquiry) = self.detector.inquiries.get_mut(&target) else { return };
-        (inquiry.asked, inquiry.of_this_round) = (true, relays.len());
-        inquiry.relays.extend(&relays);
-        let about = About { seq: inquiry.seq, target, answered: false };
-        relays.into_iter().for_each(|relay| self.say_ask(relay, about, effects));
-    }
-
-    /// Others that this node hears: rather such as were not asked yet, and rather in other zones.
-    fn pick_relays(&mut self, target: MemberNumber, asked: &[MemberNumber]) -> Vec<MemberNumber> {
-        let len = self.detector.order.len();
-        let tries = if len <= 32 { len } else { RELAYS * 8 };
-        let start = self.random.random_range(0..len.max(1));
-        let mut picked: Vec<MemberNumber> = Vec::new();
-        for step in 0..tries {
-            let at =
-                if len <= 32 { (start + step) % len } else { self.random.random_range(0..len) };
-            let of = self.detector.order[at];
-            let fit = self.known.get(&of).is_some_and(Known::answers);
-            if fit && of != target && !picked.contains(&of) {
-                picked.push(of);
-            }
-        }
-        let zone = |of: MemberNumber| self.ring.member(of).map(|member| &member.zone);
-        let mine = zone(self.me);
-        picked.sort_by_key(|of| (asked.contains(of), zone(*of) == mine));
-        picked.truncate(RELAYS);
-        picked
     }
 
     /// Probes are answered at once.
@@ -578,44 +399,12 @@ impl Membership {
             self.say_told(sent.by, About { answered: true, ..sent.about }, effects);
         }
         if let Some(inquiry) = self.detector.inquiries.remove(&from)
-            && inquiry.first
-            && !inquiry.asked
+            && inquiry.needed_nobody()
         {
             self.detector.strain = self.detector.strain.saturating_sub(1);
             self.detector.lossy_now(0.0);
         }
         Ok(())
-    }
-
-    /// Another asks for a probe on its behalf.
-    pub(super) fn asked(
-        &mut self,
-        now: Now,
-        by: MemberNumber,
-        errand: &Errand,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(known) = self.known.get(&errand.target) else { return };
-        if self.detector.errands.len() >= ERRANDS_MAX {
-            return;
-        }
-        let late = known.round_trip.late().unwrap_or(PATIENCE).clamp(HASTE, PATIENCE);
-        let seq = self.probe(now, errand.target, effects);
-        let about = About { seq: errand.seq, target: errand.target, answered: false };
-        self.detector.errands.insert(seq, Sent { by, about, until: now + late.mul_f64(0.8) });
-    }
-
-    /// A relay says whether the target answered.
-    pub(super) fn told_by_relay(&mut self, by: MemberNumber, errand: &Errand) {
-        let Some(inquiry) = self.detector.inquiries.get_mut(&errand.target) else { return };
-        if !inquiry.relays.contains(&by) {
-            return;
-        }
-        if errand.answered {
-            self.sign(errand.target);
-        } else if errand.seq == inquiry.seq {
-            inquiry.nacks += 1;
-        }
     }
 
     /// When a suspect is down if it has not refuted by then: the sooner, the more agree.
@@ -639,11 +428,5 @@ impl Membership {
         if away >= PERIOD * 2 {
             self.detector.strained((away.div_duration_f64(PERIOD * 2) as u32).min(STRAIN_MAX / 2));
         }
-    }
-}
-
-pub(super) fn shuffle<T>(order: &mut [T], random: &mut rand::rngs::ChaCha8Rng) {
-    for last in (1..order.len()).rev() {
-        order.swap(last, random.random_range(0..=last));
     }
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `known` | what is known of one member |
 //! | `claims` | alive, suspect, down, left: merged by one order, refuted by the subject |
-//! | `detector` | probes, relays, doubts, accusations, confirmations |
+//! | `detector` | probes, confirmations, how long an accusation stands |
+//! | `inquiry` | relays, doubts, and whom nothing reaches: accusations |
 //! | `rumours` | what is still to be passed on |
 //! | `sync` | how two members find out where their knowledge differs |
 //! | `voice` | what this node says in every datagram |
@@ -17,6 +18,7 @@
 
 mod claims;
 mod detector;
+mod inquiry;
 mod known;
 mod rumours;
 mod sync;

@@ -10,8 +10,9 @@
 
 use std::net::SocketAddr;
 
+use rand::seq::SliceRandom;
+
 use super::super::Effect;
-use super::detector::shuffle;
 use super::{Membership, rumours};
 use crate::ring::{Epoch, MemberNumber, NodeId};
 use crate::wire::datagram::{Datagram, MAX_DATAGRAM};
@@ -180,7 +181,7 @@ impl Membership {
         let news = News { of: self.me, claim, accusers, essentials: None, details: None };
         let there = self.known.iter().filter(|(_, known)| known.rank() == Some(Rank::Alive));
         let mut told = Vec::from_iter(there.map(|(of, known)| (*of, known.id)));
-        shuffle(&mut told, &mut self.random);
+        told.shuffle(&mut self.random);
         told.truncate(rumours::TOLD * rumours::limit(self.ring.members.len()) as usize);
         for (to, id) in told {
             let gossip = Gossip { head: self.head(id), news: vec![news.clone()] };
