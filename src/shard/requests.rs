@@ -88,6 +88,16 @@ impl Requests {
         waiting.request = Some(request);
     }
 
+    /// Gives a request that was taken another id: what answers the old one finds nobody.
+    pub(super) fn renew(&mut self, id: u64) -> u64 {
+        let waiting = self.waiting.remove(&id).expect("a request that was taken keeps its place");
+        let new = self.draw();
+        self.wakes.remove(&(waiting.wake, id));
+        self.wakes.insert((waiting.wake, new));
+        self.waiting.insert(new, waiting);
+        new
+    }
+
     /// Ends a request.
     pub(super) fn remove(&mut self, id: u64) {
         if let Some(waiting) = self.waiting.remove(&id) {

@@ -81,6 +81,15 @@ impl GetRequest {
         self.token.slot()
     }
 
+    /// Drops what owners said, and awaits nothing any more. Bytes that came stay.
+    fn forget_answers(&mut self) {
+        self.asked.clear();
+        self.elsewhere.clear();
+        self.answers.clear();
+        self.recovering.clear();
+        self.loading = false;
+    }
+
     /// Takes note of whether an owner's answer counts.
     fn note(&mut self, owner: MemberNumber, recovering: bool) {
         if recovering {
@@ -385,6 +394,9 @@ impl<D: Disk> Shard<D> {
         }
         if get.asker.is_some() {
             self.ask_elsewhere(&mut get);
+            if get.recovering.contains(&self.me()) && !get.loading {
+                self.look_here(&mut get);
+            }
             self.look_again(&mut get);
             self.ask_another(id, &mut get);
         }

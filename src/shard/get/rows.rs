@@ -1,8 +1,8 @@
 //! Reads whose row changes while they are under way, or has an owner that does not count yet.
 //!
-//! Invariant: only owners of the row as this node knows it count, each by its word since it has been one. A read waits for
-//! an owner that settles as long as it has time, for that is a matter of a moment and not of a repair. Not here: how it
-//! settles (`seats`).
+//! Invariant: only owners of the row as this node knows it count, each by what it said when it was asked by this very step
+//! of the row. A read waits for an owner that settles as long as it has time, for that is a matter of a moment and not of
+//! a repair. Not here: how it settles (`seats`).
 
 use super::GetRequest;
 use crate::ring::{MemberNumber, View};
@@ -12,36 +12,26 @@ use crate::shard::seats::readers;
 use crate::storage::Disk;
 
 impl<D: Disk> Shard<D> {
-    /// The row has changed while the read was under way: the owners of now count, and no others.
+    /// The row has changed while the read was under way: it begins anew, under another id. What was said by the row before
+    /// counts no more, and what is still to come does not either: whoever said it may have lost its seat in between, and
+    /// have come into it again.
     pub(in crate::shard) fn get_reseat(&mut self, view: &View, id: u64, mut get: GetRequest) {
         let partition = view.ring.partition(get.token.slot());
         if get.since == partition.since || get.asker.is_none() {
             return self.requests.restore(id, Request::Get(get));
         }
+        let id = self.requests.renew(id);
+        get.forget_answers();
         (get.since, get.row) = (partition.since, readers(partition));
         get.needed = get.level.needed(partition.row.len());
-        get.elsewhere.clear();
-        // Who did not count may count now.
-        for owner in std::mem::take(&mut get.recovering) {
-            if owner == view.me && !get.loading {
-                self.look_here(&mut get);
-            } else if owner == view.me {
-                get.recovering.insert(owner);
-            } else {
-                get.answers.remove(&owner);
-            }
-        }
-        let new = |owner: &MemberNumber| {
-            *owner != view.me
-                && view.is_up(*owner)
-                && !get.answers.contains_key(owner)
-                && !get.asked.contains(owner)
-        };
-        get.spare = get.row.iter().copied().filter(new).collect();
-        let wanted = get.needed.saturating_sub(get.counted() + get.asked.len());
-        for _ in 0..wanted {
+        self.look_here(&mut get);
+        let others = get.row.iter().copied().filter(|owner| *owner != view.me);
+        get.spare = others.filter(|owner| view.is_up(*owner)).collect();
+        for _ in get.counted()..get.needed {
             self.ask_another(id, &mut get);
         }
+        let wake = self.now.elapsed + get.patience;
+        self.requests.rearm(id, wake.min(get.deadline));
         self.advance_get(id, get);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringdove::causality::{DotSet, open_context};
 use ringdove::key::Key;
-use ringdove::ring::Epoch;
+use ringdove::ring::{Epoch, Slot};
 use ringdove::shard::Origin;
 use ringdove::storage::{DiskCall, MemoryDisk};
 use ringdove::wire::{self, Frame, Get, GetReply, Level, Message, Put, PutReply, Source};
@@ -47,6 +47,8 @@ struct Waiting {
     /// Which of the node's processes was asked, and how often it had been stopped before.
     start: u64,
     pauses: u64,
+    /// Whether the node owned the key when the request came.
+    owner: bool,
 }
 
 /// A write as it was sent, to be sent again under its name.
@@ -365,7 +367,7 @@ impl World {
         let (slot, token, node) = (place.slot, place.token, op.node);
         let frame = Frame { slot, epoch: Epoch(1), request, token, message };
         let (start, pauses) = (self.nodes[node].starts, self.nodes[node].pauses);
-        self.clients.waiting.insert(request, Waiting { op: id, node, start, pauses });
+        self.clients.waiting.insert(request, Waiting { op: id, node, start, pauses, owner: true });
         self.trace.line(self.now, || format!("invoke {}", self.history.describe(id)));
         let Some(process) = &self.nodes[node].process else { return self.give_up(id, request) };
         let start = process.start;
@@ -382,6 +384,14 @@ impl World {
             Err(why) => self.violate("wire", why),
         }
         self.plan_in(patience, Happening::GiveUp { op: id, request });
+    }
+
+    /// A client's request comes to a node.
+    pub(crate) fn note_arrival(&mut self, node: usize, request: u64, slot: Slot) {
+        let owner = self.nodes[node].ring.row(slot).contains(&self.number(node));
+        if let Some(waiting) = self.clients.waiting.get_mut(&request) {
+            waiting.owner = owner;
+        }
     }
 
     /// A node answers a client: the answer is on its way.
@@ -423,12 +433,11 @@ impl World {
 
     /// Who waited for a node that ran all the while had an answer in time.
     fn bounded(&mut self, waiting: &Waiting) {
-        let Waiting { op, node, start, pauses } = *waiting;
+        let Waiting { op, node, start, pauses, owner } = *waiting;
         let node = &self.nodes[node];
         let ran = node.runs(start) && node.answers() && node.pauses == pauses;
-        let slot = self.history.keys[self.history.op(op).key].slot;
         // What is read from hints waits for the disk as long as that takes, if it makes reads wait at all.
-        let hints = self.mix.disks.later > 0.0 && !self.ring.row(slot).contains(&node.number);
+        let hints = self.mix.disks.later > 0.0 && !owner;
         if ran && !hints && self.history.op(op).kind == Kind::Get {
             let line = self.history.describe(op);
             self.violate("bounded reads", format!("{line} was not answered"));

@@ -217,6 +217,12 @@ impl World {
         }
     }
 
+    /// A shard hears that another one gave up their actor: that may be asked about again.
+    pub(crate) fn hear_retired(&mut self, node: usize, shard: usize, actor: Actor) {
+        self.step(node, shard, Event::Retire(actor));
+        self.closing.spared.remove(&actor);
+    }
+
     /// After a step: whether slots started over, and were folded.
     pub(crate) fn note_closing(&mut self, node: usize, shard: usize) {
         let restored = self.nodes[node].ever_restored;

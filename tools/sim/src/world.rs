@@ -400,6 +400,7 @@ impl World {
                 let shard = frame.slot.shard(self.mix.shards[node]);
                 self.trace.line(self.now, || format!("client → n{} {}", node + 1, brief(&frame)));
                 self.note_floor(node, origin, &frame);
+                self.note_arrival(node, origin.request, frame.slot);
                 self.step(node, usize::from(shard), Event::Client(origin, *frame));
             }
             Happening::Reply { op, request, frame } => self.hear(op, request, *frame),
@@ -420,7 +421,7 @@ impl World {
                 self.step_all(node, |_| Event::LaneLost(member));
             }
             Happening::Retire { node, shard, actor, .. } => {
-                self.step(node, shard, Event::Retire(actor));
+                self.hear_retired(node, shard, actor);
             }
             Happening::Close => self.close(),
             Happening::Move => self.move_on(),
