@@ -1,126 +1,26 @@
 //! The client against a node that plays a script: frames over a real loopback socket, and every way
 //! in which a node can fail a client.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread::JoinHandle;
+mod node;
+
+use std::net::TcpListener;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_lite::future;
 
 use super::*;
 use crate::causality::{Actor, Dot, DotSet, Meta, Value};
-use crate::ring::{ClusterId, MemberNumber, NodeId};
+use crate::ring::MemberNumber;
 use crate::rt::block_on;
 use crate::wire::{
     self, Decline, Explanation, Failure, FailureCode, GetReply, Greeting, HEADER_BYTES, PutReply,
     Refusal, Refused, ReplicaShown, SiblingList, Source,
 };
+use node::{Node, nobody, node, serving, welcome};
 
 /// How long a script waits for what is bound to come, before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The node's end of one connection.
-struct Node {
-    socket: TcpStream,
-    buffer: BytesMut,
-}
-
-impl Node {
-    fn accept(listener: &TcpListener) -> Self {
-        let (socket, _) = listener.accept().expect("a client dials");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        Node { socket, buffer: BytesMut::new() }
-    }
-
-    /// Accepts, and lets the client in.
-    fn open(listener: &TcpListener, serving: bool) -> Self {
-        let mut node = Node::accept(listener);
-        node.hello();
-        node.greet(&Greeting::Welcome(welcome(serving)));
-        node
-    }
-
-    fn raw(&mut self) -> Option<(wire::Header, Bytes)> {
-        let mut chunk = [0; 64 * 1024];
-        loop {
-            if let Some(frame) = wire::split_raw(&mut self.buffer).expect("clients send frames") {
-                return Some(frame);
-            }
-            match self.socket.read(&mut chunk).expect("within a minute") {
-                0 => return None,
-                len => self.buffer.extend_from_slice(&chunk[..len]),
-            }
-        }
-    }
-
-    fn hello(&mut self) -> Hello {
-        let (header, body) = self.raw().expect("a hello");
-        match Greeting::decode(header, &body).expect("a greeting") {
-            Greeting::Hello(hello) => hello,
-            other => panic!("a client began with {other:?}"),
-        }
-    }
-
-    fn greet(&mut self, greeting: &Greeting) {
-        let mut out = Vec::new();
-        greeting.encode(&mut out).expect("it fits");
-        self.bytes(&out);
-    }
-
-    /// The next request.
-    fn request(&mut self) -> Frame {
-        let (header, body) = self.raw().expect("a request");
-        wire::decode(header, body).expect("a message")
-    }
-
-    fn reply(&mut self, to: &Frame, message: Message) {
-        let mut out = Vec::new();
-        let frame = Frame { request: to.request, message, ..to.clone() };
-        wire::encode(&frame, &mut out).expect("it fits");
-        self.bytes(&out);
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).expect("the client reads");
-    }
-
-    /// Waits until the client has closed the connection.
-    fn closed(mut self) {
-        assert!(self.raw().is_none(), "a request where none was expected");
-    }
-}
-
-fn welcome(serving: bool) -> Welcome {
-    Welcome {
-        protocol: 1,
-        node: NodeId(7),
-        name: "n7".to_owned(),
-        cluster: Some(ClusterId(1)),
-        member: Some(MemberNumber(7)),
-        shards: 1,
-        serving,
-    }
-}
-
-/// Runs a script on a thread; its address, and what joins it.
-fn node(script: impl FnOnce(TcpListener) + Send + 'static) -> (String, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("bound").to_string();
-    (addr, std::thread::spawn(move || script(listener)))
-}
-
-/// Runs a script that lets one client in.
-fn serving(script: impl FnOnce(&mut Node) + Send + 'static) -> (String, JoinHandle<()>) {
-    node(|listener| script(&mut Node::open(&listener, true)))
-}
-
-/// An endpoint at which nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").to_string()
-}
 
 fn connect(endpoints: &[&str]) -> Result<Client, ClientError> {
     let options = ClientOptions { name: "till-3".to_owned(), ..ClientOptions::default() };

@@ -24,12 +24,13 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
+use super::myself::Myself;
+use super::obstacles::{objection, other_table, several, shared_address, shown};
 use super::proposal::seeds_hash;
-use super::seeds::Seeds;
-use super::{ControlConfig, ControlState, Effect, Now, Proposal};
+use super::{ControlState, Effect, Now, Proposal};
 use crate::ring::{ClusterId, NodeId, Ring};
 use crate::rules::{Rule, holds};
-use crate::wire::datagram::{Card, Datagram, Hello, MAX_SEEDS_SHOWN, Stage};
+use crate::wire::datagram::{Card, Hello, Stage};
 
 /// How often all seeds are asked, with jitter of a quarter.
 const ROUND: Duration = Duration::from_millis(400);
@@ -42,55 +43,6 @@ const QUIET: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 32;
 /// How many addresses of leaders are tried.
 const LEADERS: usize = 8;
-
-/// The node, as its control machine knows it.
-#[derive(Debug)]
-pub(super) struct Myself {
-    pub config: ControlConfig,
-    pub state: ControlState,
-    pub seeds: Seeds,
-    /// A random number of this process.
-    pub life: u64,
-    pub now: Now,
-}
-
-impl Myself {
-    /// What it brings: the card it has voted for; or, before that and in a cluster, what it was started with.
-    pub(super) fn card(&self) -> Card {
-        let vote = self.state.vote.as_ref().filter(|_| self.state.ring.is_none());
-        vote.and_then(|vote| vote.card(self.state.id)).cloned().unwrap_or_else(|| Card {
-            id: self.state.id,
-            name: self.config.name.clone(),
-            addr: self.config.advertise,
-            zone: self.config.zone.clone(),
-            copies: self.config.copies,
-            seeds: seeds_hash(&self.config.seeds),
-            share: self.state.share,
-        })
-    }
-
-    /// A hello of this node.
-    pub(super) fn hello(
-        &self,
-        answer: bool,
-        round: u64,
-        at: SocketAddr,
-        stage: Stage,
-        leader: Option<SocketAddr>,
-    ) -> Datagram {
-        let mut seeds = self.config.seeds.join(", ");
-        if seeds.len() > MAX_SEEDS_SHOWN {
-            seeds.truncate(MAX_SEEDS_SHOWN - 4); // seeds are ASCII
-            seeds.push_str(" ...");
-        }
-        let (boot, life, card) = (self.state.boot, self.life, self.card());
-        Datagram::Hello(Hello { answer, round, at, boot, life, card, stage, seeds, leader })
-    }
-
-    fn is_me(&self, hello: &Hello) -> bool {
-        hello.card.id == self.state.id && hello.life == self.life
-    }
-}
 
 /// What is being written down. Until it is, the node goes on as before, or, with a new id, is silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -562,56 +514,4 @@ struct Gathered<'s> {
 /// The oldest question whose answer still counts.
 fn fresh(now: Now) -> Now {
     now.saturating_sub(FRESH)
-}
-
-fn shown(card: &Card) -> String {
-    format!("{} ({})", card.name, card.addr)
-}
-
-fn several(seed: &str) -> String {
-    format!("{seed} leads to several addresses or nodes; list each node by an address of its own")
-}
-
-fn other_table(card: &Card) -> String {
-    format!(
-        "{} makes another ring of the same founders; run one version of ringdove on all of them",
-        shown(card)
-    )
-}
-
-/// What keeps this node from founding a cluster with that one.
-fn objection(mine: &Card, seed: &str, hello: &Hello) -> Option<String> {
-    if let Stage::Founded { cluster, .. } | Stage::Ready { cluster } = hello.stage {
-        return Some(format!(
-            "{seed} already belongs to cluster {cluster}, or joins it; this node founds nothing with it, and cannot join \
-             after it has voted for others, or while its seeds lead to two clusters: give the wrong one an empty directory"
-        ));
-    }
-    if hello.card.id == mine.id {
-        return Some(format!(
-            "{seed} has the id of this node: it runs on a copy of this data directory; give it an empty one"
-        ));
-    }
-    if hello.card.seeds != mine.seeds {
-        return Some(format!("{seed} has another seed list: {}", hello.seeds));
-    }
-    if hello.card.copies != mine.copies {
-        return Some(format!(
-            "{seed} wants {} copies of everything, this node {}; give both the same setting",
-            hello.card.copies, mine.copies
-        ));
-    }
-    None
-}
-
-/// Two founders that say they are reached at one address.
-fn shared_address(mine: &Card, others: &[&Hello]) -> Option<String> {
-    let mut by_addr: BTreeMap<SocketAddr, &Card> = BTreeMap::from([(mine.addr, mine)]);
-    others.iter().find_map(|hello| {
-        let before = by_addr.insert(hello.card.addr, &hello.card)?;
-        Some(format!(
-            "{} and {} both say that they are reached at {}; tell them apart with --advertise",
-            before.name, hello.card.name, hello.card.addr
-        ))
-    })
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::process::{Ended, Peer, directory, ringdove};
 use super::stable::Three;
-use super::{Ended, Peer, directory, ringdove};
 
 /// Makes these values siblings.
 fn conflict(peer: &Peer, key: &str, values: &[&str]) {
@@ -82,7 +82,7 @@ fn an_owner_that_was_away_still_holds_the_ancestor() {
         three.at(0).run(&["put", &key, r#"{"b":1}"#, "--context", context]).with(0);
         three.at(1).run(&["put", &key, r#"{"a":1,"b":2}"#, "--context", context]).with(0);
         let resolve = ["siblings", "resolve", &key, "--merge", "json-union"];
-        let in_vain = |told: &super::Ended| {
+        let in_vain = |told: &Ended| {
             assert!(told.err.contains("nobody holds the common ancestor"), "{}", told.err);
             assert!(told.err.contains("$.b: #1 has 1, #2 has 2"), "{}", told.err);
         };

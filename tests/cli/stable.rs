@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Peer, directory, run};
+use super::process::{Peer, directory, run};
 
 /// Three peers that found a cluster together.
 pub(super) struct Three {

@@ -2,8 +2,10 @@
 //!
 //! Invariant: nothing happens by itself; [`Cluster::settle`] runs until nothing is left to do.
 
+mod faults;
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,6 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
 use super::differential::{Fell, Heard, Watch};
-use super::steps::step;
 use super::trace;
 use crate::causality::{Actor, Dead, Dot, DotSet, Entry, Secret, Value};
 use crate::key::Key;
@@ -21,9 +22,7 @@ use crate::ring::{
     Settings, Slot, Token, View,
 };
 use crate::shard::{Effect, Event, Now, Origin, Shard, ShardConfig};
-use crate::storage::{
-    Batch, Body, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob, salvage,
-};
+use crate::storage::{Batch, Body, MemoryDisk, MemorySync, Options, Store, SyncHandle, SyncJob};
 use crate::wire::{self, Frame};
 
 /// A small segment, so that making one costs little.
@@ -466,25 +465,6 @@ impl Cluster {
         panic!("time stands still");
     }
 
-    /// Every node in `left` takes every node in `right` for down, and the other way round.
-    pub(in crate::shard) fn split(&mut self, left: &[u16], right: &[u16]) {
-        for a in left {
-            for b in right {
-                for pair in [(*a, *b), (*b, *a)] {
-                    self.cut.insert(pair);
-                    self.down.insert(pair);
-                }
-            }
-        }
-        self.tell_views();
-    }
-
-    /// `node` takes `other` for down, and nobody else knows.
-    pub(in crate::shard) fn suspect(&mut self, node: u16, other: u16) {
-        self.down.insert((node, other));
-        self.tell_views();
-    }
-
     /// From now on every step is followed with a reference, for these keys.
     pub(in crate::shard) fn watch(&mut self, keys: &[Key]) {
         let shards = self.nodes().map(|node| (node, self.shards(node))).collect();
@@ -512,219 +492,5 @@ impl Cluster {
     /// Puts the messages under way into any order.
     pub(in crate::shard) fn shuffle(&mut self, rng: &mut ChaCha8Rng) {
         self.net.make_contiguous().shuffle(rng);
-    }
-
-    /// The node stops. All others notice.
-    pub(in crate::shard) fn stop(&mut self, node: u16) {
-        self.fell(node, Fell::Stopped);
-        for ((at, _), place) in &mut self.places {
-            if *at == node {
-                place.shard = None;
-                place.disk.kill();
-            }
-        }
-        for other in self.nodes() {
-            self.down.insert((other, node));
-        }
-        self.tell_views();
-    }
-
-    /// The power of a node fails: everything that no sync has covered is lost. It starts again at
-    /// once, in a new life, before anybody notices.
-    pub(in crate::shard) fn crash(&mut self, node: u16) {
-        self.fell(node, Fell::Crashed);
-        for ((at, _), place) in &mut self.places {
-            if *at == node {
-                place.shard = None;
-                place.disk.restore(&place.synced);
-            }
-        }
-        self.start(node);
-    }
-
-    /// Puts a copy of a node's disks aside, as of the last sync.
-    pub(in crate::shard) fn save(&mut self, node: u16, name: &str) {
-        for ((at, _), place) in &mut self.places {
-            if *at == node {
-                place.saved.insert(name.to_owned(), place.synced.copy(0));
-            }
-        }
-        if let Some(watch) = &mut self.watch {
-            watch.saved(node);
-        }
-    }
-
-    /// The node's disks are lost, and the copy takes their place. It starts in a new life. When it is
-    /// noticed, the store says that data are missing.
-    pub(in crate::shard) fn restore(&mut self, node: u16, name: &str, noticed: bool) {
-        self.fell(node, Fell::Restored);
-        for ((at, _), place) in &mut self.places {
-            if *at == node {
-                place.shard = None;
-                let saved = place.saved.get(name).expect("a copy was put aside");
-                place.disk.restore(saved);
-                if noticed {
-                    let options = Options { segment_bytes: SEGMENT_BYTES, last_life: None };
-                    let (mut store, _) = Store::open(place.disk.clone(), options).expect("sound");
-                    store.begin_recovering().expect("room");
-                }
-                place.synced = place.disk.copy(0);
-            }
-        }
-        self.start(node);
-    }
-
-    /// A node's only disk.
-    pub(in crate::shard) fn disk(&self, node: u16) -> &MemoryDisk {
-        &self.places[&(node, 0)].disk
-    }
-
-    /// A node's process is killed, or its power fails; its disk is well again, and it starts in a new life.
-    pub(in crate::shard) fn strike(&mut self, node: u16, power: bool) {
-        for ((at, _), place) in &mut self.places {
-            if *at == node {
-                place.shard = None;
-                place.disk.heal();
-                if power {
-                    place.disk.power_loss();
-                } else {
-                    place.disk.kill();
-                }
-            }
-        }
-        self.start(node);
-    }
-
-    /// A bit of a key's first value turns over.
-    pub(in crate::shard) fn rot(&mut self, node: u16, key: &Key) {
-        let slot = Token::of(key).slot();
-        let index = self.shard_of(node, slot);
-        let entry = self.shard(node, slot).store().entry(slot, key).expect("it has the key");
-        let (_, at) = entry.values()[0];
-        let place = &self.places[&(node, index)];
-        place.disk.flip(&format!("{:08}.seg", at.segment), u64::from(at.offset) * 8);
-    }
-
-    /// The batch that brought a key's value is rotten, and what is left of the disk takes its place.
-    pub(in crate::shard) fn salvage(&mut self, node: u16, key: &Key) {
-        let slot = Token::of(key).slot();
-        let index = self.shard_of(node, slot);
-        let entry = self.shard(node, slot).store().entry(slot, key).expect("it has the key");
-        let (_, at) = entry.values()[0];
-        let place = self.places.get_mut(&(node, index)).expect("made with the cluster");
-        place.shard = None;
-        place.disk.flip(&format!("{:08}.seg", at.segment), u64::from(at.offset) * 8);
-        let (spare, options) = (MemoryDisk::new(0), Options::default());
-        let options = Options { segment_bytes: SEGMENT_BYTES, ..options };
-        salvage(&mut place.disk, spare.clone(), options).expect("memory has room");
-        place.disk.restore(&spare);
-        place.synced = place.disk.copy(0);
-        self.start(node);
-    }
-
-    /// Tells all running nodes that the ring is going to list an actor as dead.
-    pub(in crate::shard) fn refuse(&mut self, actor: Actor) {
-        let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
-        for (node, index) in places {
-            self.step(node, index, Event::Refuse(vec![actor]));
-        }
-    }
-
-    /// Lists an actor as dead if all nodes run and confirm, in a ring that those in `late` do not hear of. Or gives
-    /// who does not confirm.
-    pub(in crate::shard) fn list_dead(&mut self, actor: Actor, late: &[u16]) -> Result<(), u16> {
-        self.verdicts.clear();
-        self.refuse(actor);
-        self.settle();
-        let says = |&(node, index): &(u16, u16)| self.verdicts.get(&(node, index, actor));
-        let confirms = |place: &&(u16, u16)| says(place) == Some(&Verdict::MayList);
-        if let Some((node, _)) = self.places.keys().find(|place| !confirms(place)) {
-            return Err(*node);
-        }
-        let Ok(dead) = self.ring.dead.and([actor]) else { return Ok(()) };
-        self.next_ring(Ring { dead, ..(*self.ring).clone() }, late);
-        Ok(())
-    }
-
-    /// All partitions take a step, in a ring that those in `late` do not hear of.
-    pub(in crate::shard) fn step_rows(
-        &mut self,
-        words: &[String],
-        late: &[u16],
-    ) -> Result<(), Box<dyn Error>> {
-        let mut next = (*self.ring).clone();
-        let epoch = Epoch(next.epoch.0 + 1);
-        next.partitions.iter_mut().try_for_each(|partition| step(partition, epoch, words))?;
-        self.next_ring(next, late);
-        Ok(())
-    }
-
-    /// Decides on the next ring.
-    fn next_ring(&mut self, next: Ring, late: &[u16]) {
-        let (epoch, previous) = (Epoch(self.ring.epoch.0 + 1), self.ring.hash());
-        let next = Ring { epoch, previous, ..next };
-        next.check().expect("a ring follows a ring");
-        for node in late {
-            self.behind.entry(*node).or_insert(self.ring.clone());
-        }
-        self.ring = Arc::new(next);
-        self.tell_views();
-    }
-
-    /// A node has the newest ring.
-    pub(in crate::shard) fn learns(&mut self, node: u16) {
-        self.behind.remove(&node);
-        self.tell_views();
-    }
-
-    /// A node's ring is an older one than the others have, as its disk is, with so many dead actors fewer.
-    pub(in crate::shard) fn forget_dead(&mut self, node: u16, fewer: usize) {
-        let listed = self.ring.dead.actors();
-        let dead = Dead::new(listed[..listed.len() - fewer].to_vec()).expect("each once");
-        let epoch = Epoch(self.ring.epoch.0 - fewer as u32);
-        self.behind.insert(node, Arc::new(Ring { epoch, dead, ..(*self.ring).clone() }));
-    }
-
-    /// All nodes have the newest ring.
-    pub(in crate::shard) fn all_learn(&mut self) {
-        self.behind.clear();
-        self.tell_views();
-    }
-
-    /// Everything works again, and everybody knows.
-    pub(in crate::shard) fn heal(&mut self) {
-        self.cut.clear();
-        self.down.clear();
-        self.held.clear();
-        self.unsyncing.clear();
-        for node in self.nodes() {
-            if !self.runs(node) {
-                self.start(node);
-            }
-        }
-        self.tell_views();
-    }
-
-    /// Everybody takes everybody for up.
-    pub(in crate::shard) fn all_up(&mut self) {
-        self.down.clear();
-        self.tell_views();
-    }
-
-    /// The lane between two nodes breaks: what was under way is lost, and both notice.
-    pub(in crate::shard) fn break_lane(&mut self, a: u16, b: u16) {
-        self.net.retain(|(from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
-        for (node, other) in [(a, b), (b, a)] {
-            for index in 0..self.shards(node) {
-                self.step(node, index, Event::LaneLost(MemberNumber(other)));
-            }
-        }
-    }
-
-    /// A node's disk fails.
-    pub(in crate::shard) fn poison(&mut self, node: u16) {
-        for index in 0..self.shards(node) {
-            self.step(node, index, Event::SyncFailed("no such device".into()));
-        }
     }
 }
