@@ -1,5 +1,7 @@
 //! What the ring does to the members that are known: newcomers, and ghosts.
 
+mod probing;
+
 use super::*;
 use crate::causality::Secret;
 use crate::ring::{ClusterId, Member, Settings, found};
