@@ -1,6 +1,6 @@
-//! The node, as its control machine knows it, and what it says of itself to those that are no members.
+//! What a node is, and what it says of itself to those that are no members.
 //!
-//! Invariant: once it has voted it brings the card that it voted for, whatever it is started with later. Not here:
+//! Invariant: between its vote and its ring it brings the card that it voted for, whatever it is started with. Not here:
 //! what it does (`founding`, and the rest of `control`).
 
 use std::net::SocketAddr;

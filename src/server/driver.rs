@@ -345,7 +345,7 @@ impl<D: Disk> Driver<D> {
                 Effect::Report(report) => self.around.control.reported(self.around.number, report),
                 Effect::Seen(actors) => self.around.control.seen(self.around.number, actors),
                 Effect::Refused(said) => self.around.control.refused(self.around.number, said),
-                Effect::Retired(actor) => self.tell_retired(actor),
+                Effect::Retired(old, new) => self.tell_retired(old, new),
             }
         }
         // `reply` and `send` queue bytes and never step, so nobody else took the buffer meanwhile.
@@ -354,10 +354,10 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Tells the node's other shards that this one gave up its actor.
-    fn tell_retired(&self, actor: Actor) {
-        let own = usize::from(self.around.number);
-        let others = self.around.drivers.iter().enumerate().filter(|(number, _)| *number != own);
-        others.for_each(|(_, driver)| driver.complete(Completion::Retire(actor)));
+    fn tell_retired(&mut self, old: Actor, new: Actor) {
+        let drivers = 0..self.around.drivers.len() as u16;
+        let others = drivers.filter(|driver| *driver != self.around.number);
+        self.outbox.extend(others.map(|driver| (driver, Completion::Retire(old, new))));
     }
 
     fn drain_inbox(&mut self) {
@@ -395,7 +395,7 @@ impl<D: Disk> Driver<D> {
             }
             Completion::Segment(made) => self.on_segment(made),
             Completion::Refuse(actors) => self.step(Event::Refuse(actors)),
-            Completion::Retire(actor) => self.step(Event::Retire(actor)),
+            Completion::Retire(old, new) => self.step(Event::Retire(old, new)),
             Completion::Client(socket, permit) => {
                 self.add(Connection::client(socket, permit));
             }

@@ -4,8 +4,8 @@
 //! Invariant: a request may be refused for want of room, a completion never is. The queue of
 //! completions is bounded by what they complete: a reply answers a request that its driver counted
 //! when it came in, a syncer has one report under way, sockets are limited where they are
-//! accepted, what the ring is to list is asked every few seconds, a few hundred at a time; and of views only the
-//! newest is kept.
+//! accepted, what the ring is to list is asked every few seconds, a few hundred at a time, a shard gives up its actor
+//! at most once a view; and of views only the newest is kept.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,8 +34,8 @@ pub(super) enum Completion {
     SyncFailed(String),
     /// The ring is to list these actors as dead.
     Refuse(Vec<Actor>),
-    /// Another shard of this node gave up this actor.
-    Retire(Actor),
+    /// Another shard of this node gave up the first actor for the second.
+    Retire(Actor, Actor),
     /// What came of a segment that was to be made.
     Segment(SegmentMade),
     /// A shard's part of a status that was asked for at this driver.

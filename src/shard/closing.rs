@@ -30,8 +30,8 @@
 //!
 //! **Own gaps.** A slot that starts over keeps its counters, for its dots are out there; some may be lost
 //! for good, and every clock would have a gap there, and every entry a residual context, as long as the actor
-//! lives. So the shard *retires* it: it goes on under a life of its own, and so does each other shard of the node,
-//! or the actor would be in use and could not be listed. Such a life needs no note on the disk:
+//! lives. So the shard *retires* it: it goes on under a new life, and so does each other shard of the node, or the
+//! actor would be in use and could not be listed. Such a life needs no note on the disk:
 //! it is random, so it comes but once; after a restart the process has another, or, when its page is whole,
 //! the one before, which no gap, refusal or listing forbids to use, or it is retired again.
 //!
@@ -284,23 +284,24 @@ impl<D: Disk> Shard<D> {
         if !over && !gaps {
             return;
         }
-        self.retire(own);
-        self.effects.push(Effect::Retired(own));
+        let new = Actor::new(view.me.0, self.rng.random::<u64>() & ((1 << Actor::LIFE_BITS) - 1));
+        self.retire(own, new);
+        self.effects.push(Effect::Retired(own, new));
     }
 
     /// Another shard of this node gave up its actor: it is to be listed, and so nobody may go on under it.
-    pub(super) fn on_retire(&mut self, actor: Actor) {
-        if actor.life() == self.life && holds(Rule::RetireTogether) {
-            self.retire(actor);
+    pub(super) fn on_retire(&mut self, old: Actor, new: Actor) {
+        if old.life() == self.life && holds(Rule::RetireTogether) {
+            self.retire(old, new);
         }
     }
 
     /// Goes on under a new life.
-    fn retire(&mut self, own: Actor) {
-        self.life = self.rng.random::<u64>() & ((1 << Actor::LIFE_BITS) - 1);
+    fn retire(&mut self, old: Actor, new: Actor) {
+        self.life = new.life();
         self.counters.clear();
         self.metrics.retired += 1;
-        log::info!("shard {}: a new actor is drawn, for {own} is over", self.config.shard);
+        log::info!("shard {}: goes on as {new}, for {old} is over", self.config.shard);
     }
 
     // ---- folding -----------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ pub enum Event {
     /// The ring is to list these actors as dead: no write of theirs may be taken in any more. Answered with
     /// [`Effect::Refused`], each time, unless the disk fails.
     Refuse(Vec<Actor>),
-    /// Another shard of this node gave up this actor: this one is to go on under a new one, too.
-    Retire(Actor),
+    /// Another shard of this node gave up the first actor for the second: this one is to do so, too.
+    Retire(Actor, Actor),
     /// A read is done: the bytes, or why not.
     Read(Ticket, Result<Vec<u8>, String>),
     /// Time has passed: deadlines may be due.
@@ -75,9 +75,9 @@ pub enum Effect {
     Seen(Vec<Actor>),
     /// Whether the ring may list actors as dead, as far as this shard goes. It is durable.
     Refused(Vec<(Actor, Verdict)>),
-    /// This shard gave up its actor. The node's other shards are to do so, too, by [`Event::Retire`]: as long as
-    /// one of them writes as that actor, it cannot be listed.
-    Retired(Actor),
+    /// This shard gave up the first actor for the second. The node's other shards are to do so, too, by
+    /// [`Event::Retire`]: as long as one of them writes as the first, it cannot be listed.
+    Retired(Actor, Actor),
 }
 
 /// Counts over all members, for one shard's class of slots.

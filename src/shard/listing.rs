@@ -1,11 +1,10 @@
 //! Which lives are over: what a shard sees of them, and whether it can do without one.
 //!
-//! Everybody's clocks name the actors whose dots they hold, and contexts that are left of keys name others. Now and then a shard tells its node which of them
-//! the ring does not list ([`Effect::Seen`]); whether a life is over only its own member can say, or nobody
+//! Everybody's clocks name the actors whose dots they hold, and contexts that are left of keys name others. Now and
+//! then a shard tells its node which of them the ring does not list ([`Effect::Seen`]); whether a life is over only its own member can say, or nobody
 //! any more once that member is gone. Before the ring lists one, each shard is asked twice or more
 //! ([`Event::Refuse`](super::Event::Refuse)), until it says that the life may be listed. It says so once all is durable that
 //! the answer rests on: the refusal, and the end of the last hint.
-//!
 //!
 //! ```text
 //!   Refuse actors ─▶ it writes as that actor itself                          Mine
@@ -24,14 +23,14 @@ use std::time::Duration;
 use super::sync::leading_slot;
 use super::unsynced::Due;
 use super::{Effect, Shard};
-use crate::causality::Actor;
+use crate::causality::{Actor, DotSet};
 use crate::ring::Slot;
 use crate::ring::steps::Verdict;
 use crate::rules::{Rule, holds};
 use crate::storage::Disk;
 
-/// Clocks looked through at a time.
-const SLOTS_PER_LOOK: usize = 1_024;
+/// Clocks and contexts looked through at a time, and those of one slot.
+const SETS_PER_LOOK: usize = 1_024;
 /// Actors told of at a time. Once some of them are listed there is room for more.
 const SEEN_MAX: usize = 4_096;
 
@@ -68,19 +67,24 @@ impl<D: Disk> Shard<D> {
         self.listing.next = Some(now + self.config.lives_interval);
         let (Some(own), dead) = (self.actor(), self.store.dead().clone()) else { return };
         let from = self.listing.at.take().unwrap_or(leading_slot(0));
-        for (count, slot) in self.store.slots().skip_while(|slot| *slot < from).enumerate() {
-            if count == SLOTS_PER_LOOK {
+        let others = |set: &DotSet| -> Vec<Actor> {
+            let actors = set.rows().map(|(actor, _)| actor);
+            actors.filter(|actor| *actor != own && !dead.contains(*actor)).collect()
+        };
+        let mut looked = 0;
+        for slot in self.store.slots().skip_while(|slot| *slot < from) {
+            if looked >= SETS_PER_LOOK {
                 self.listing.at = Some(slot);
                 return;
             }
-            let mut named = self.store.clock(slot).clone();
+            looked += 1;
+            self.listing.seen.extend(others(self.store.clock(slot)));
             // What is left of a deleted key may name dots that no clock will ever have.
             for key in self.tally.residues_of(slot) {
-                self.store.entry(slot, &key).iter().for_each(|it| named.union(it.residual()));
+                looked += 1;
+                let entry = self.store.entry(slot, &key);
+                self.listing.seen.extend(entry.iter().flat_map(|entry| others(entry.residual())));
             }
-            let actors = named.rows().map(|(actor, _)| actor);
-            let others = actors.filter(|actor| *actor != own && !dead.contains(*actor));
-            self.listing.seen.extend(others);
         }
         let mut seen = std::mem::take(&mut self.listing.seen);
         while seen.len() > SEEN_MAX {

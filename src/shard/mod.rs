@@ -168,7 +168,7 @@ impl<D: Disk> Shard<D> {
             Event::Synced(upto) => self.on_synced(upto),
             Event::SyncFailed(why) => self.on_sync_failed(why),
             Event::Refuse(actors) => self.on_refuse(actors),
-            Event::Retire(actor) => self.on_retire(actor),
+            Event::Retire(old, new) => self.on_retire(old, new),
             Event::Read(ticket, result) => self.on_read(ticket, result),
             Event::Tick => self.on_tick(),
         }
@@ -190,7 +190,7 @@ impl<D: Disk> Shard<D> {
         let view = self.view.as_ref()?;
         let hints = self.hints.next_retry(view, self.now.elapsed);
         let pull = self.sync.waits_for_pace().then(|| self.pace.due());
-        let (round, look) = (self.sync.next_round(), self.listing.due());
+        let (round, look) = (self.sync.next_round(self.goes()), self.listing.due());
         let next = [self.requests.next_wake(), round, hints, pull, look];
         next.into_iter().flatten().min()
     }

@@ -47,7 +47,7 @@ pub(super) struct Seats {
     /// What was asked for last, by peer and class, in which turn, and where the next turn begins.
     asked: BTreeMap<(MemberNumber, u16), (u64, Slot)>,
     /// Clocks that are told once they are durable.
-    waiting: BTreeMap<u64, (MemberNumber, Head, Clocks)>,
+    waiting: BTreeMap<u64, (MemberNumber, Head, Epoch, Clocks)>,
     next: u64,
     told: BTreeSet<Report>,
 }
@@ -99,6 +99,23 @@ impl<D: Disk> Shard<D> {
         self.seats.coming.values().any(|coming| !coming.done)
     }
 
+    /// Whether a copy here is to go, or may be.
+    pub(super) fn goes(&self) -> bool {
+        !self.seats.going.is_empty()
+    }
+
+    /// Owners that have not said whether they have what came back here after it had gone. No step waits for that.
+    pub(super) fn stray_peers(&self, view: &View) -> BTreeSet<MemberNumber> {
+        let strays = self.seats.going.iter().filter(|(slot, _)| {
+            let former = view.ring.partition(**slot).former.contains(&view.me);
+            !former && !self.store.clock(**slot).is_empty()
+        });
+        let peers = strays.flat_map(|(slot, going)| {
+            view.ring.row(*slot).iter().copied().filter(|peer| !going.by.contains(peer))
+        });
+        peers.filter(|peer| view.is_up(*peer)).collect()
+    }
+
     /// Members that are up and whose word a step of a row waits for: what they have is to be pulled, or they are to have
     /// what is dropped here.
     pub(super) fn seat_peers(&self, view: &View) -> BTreeSet<MemberNumber> {
@@ -114,7 +131,8 @@ impl<D: Disk> Shard<D> {
         }
         for (slot, going) in &self.seats.going {
             let partition = view.ring.partition(*slot);
-            if partition.settling().is_none() && !self.store.clock(*slot).is_empty() {
+            let waits = partition.former.contains(&view.me) && partition.settling().is_none();
+            if waits && !self.store.clock(*slot).is_empty() {
                 peers.extend(partition.row.iter().filter(|peer| !going.by.contains(peer)));
             }
         }
@@ -283,9 +301,8 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Asks an owner for its clocks of slots whose copy here is to go. First drops those that something worked on when
-    /// the last owner said that it has all of them.
-    pub(super) fn ask_going(&mut self, view: &View, peer: MemberNumber) {
+    /// Drops copies that something worked on when the last owner said that it has all of them.
+    pub(super) fn drop_held_back(&mut self, view: &View) {
         let held_back = |(slot, going): &(&Slot, &Going)| {
             let row = view.ring.row(**slot);
             row.iter().all(|owner| going.by.contains(owner)) && !self.store.clock(**slot).is_empty()
@@ -294,6 +311,10 @@ impl<D: Disk> Shard<D> {
         for slot in held_back.collect::<Vec<_>>() {
             self.drop_if_covered(view, slot);
         }
+    }
+
+    /// Asks an owner for its clocks of slots whose copy here is to go.
+    pub(super) fn ask_going(&mut self, view: &View, peer: MemberNumber) {
         let classes = classes(self.config.shards, view, peer);
         for class in self.own_classes(classes) {
             let from = self.seats.asked.get(&(peer, class)).map_or(leading_slot(0), |(_, at)| *at);
@@ -322,14 +343,17 @@ impl<D: Disk> Shard<D> {
             return;
         }
         self.seats.next += 1;
-        self.seats.waiting.insert(self.seats.next, (to, head, clocks));
+        let epoch = self.epoch();
+        self.seats.waiting.insert(self.seats.next, (to, head, epoch, clocks));
         self.when_synced(Due::Clocks(self.seats.next));
     }
 
     /// They are durable now, or never will be.
     pub(super) fn clocks_durable(&mut self, id: u64, durable: bool) {
-        if let Some((to, head, clocks)) = self.seats.waiting.remove(&id)
+        // Under a newer ring they would pass for told after its fence.
+        if let Some((to, head, epoch, clocks)) = self.seats.waiting.remove(&id)
             && durable
+            && epoch == self.epoch()
         {
             self.send(to, head, Message::Clocks(clocks));
         }

@@ -89,9 +89,9 @@ struct Round {
 }
 
 impl Sync {
-    /// When the next round begins.
-    pub(super) fn next_round(&self) -> Option<Duration> {
-        self.next_round.filter(|_| !self.shared.is_empty())
+    /// When the next round begins, if there is anybody to have one with: who shares a slot, or is to have what goes.
+    pub(super) fn next_round(&self, goes: bool) -> Option<Duration> {
+        self.next_round.filter(|_| !self.shared.is_empty() || goes)
     }
 
     /// Whether slots wait to be pulled for no other reason than that pulling is paced.
@@ -126,12 +126,6 @@ impl Sync {
     /// Whether a peer is catching up itself in the partition that begins there, as it said in the last round of a class.
     pub(super) fn recovers_too(&self, peer: MemberNumber, class: u16, first: Slot) -> bool {
         self.rounds.get(&(peer, class)).is_some_and(|round| round.peer_recovers.contains(&first))
-    }
-
-    /// The next peer in turn that is up.
-    fn next_peer(&self, view: &View) -> Option<MemberNumber> {
-        let up = self.shared.keys().copied().filter(|member| view.is_up(*member));
-        next_after(self.last_peer, &up.collect())
     }
 }
 
@@ -191,6 +185,7 @@ impl<D: Disk> Shard<D> {
             return;
         }
         let Some(view) = self.view.clone() else { return };
+        self.drop_held_back(&view);
         let Some(peer) = self.round_peer(&view) else { return };
         self.metrics.sync_rounds += 1;
         let classes = classes(self.config.shards, &view, peer);
@@ -213,7 +208,9 @@ impl<D: Disk> Shard<D> {
         self.strip_some();
         self.trim_deletes();
         self.scrub_some();
-        self.sync.last_peer = self.sync.next_peer(view);
+        let mut peers = self.stray_peers(view);
+        peers.extend(self.sync.shared.keys().copied().filter(|member| view.is_up(*member)));
+        self.sync.last_peer = next_after(self.sync.last_peer, &peers);
         self.sync.last_peer
     }
 

@@ -84,6 +84,7 @@ pub(super) struct Detector {
     untold: usize,
     seq: u64,
     open: BTreeMap<u64, Open>,
+    /// Probes on behalf of others, by number; `inquiry` takes on so many and no more.
     pub errands: BTreeMap<u64, Sent>,
     pub inquiries: BTreeMap<MemberNumber, Inquiry>,
     /// Since when members are suspect.

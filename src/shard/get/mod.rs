@@ -81,7 +81,7 @@ impl GetRequest {
         self.token.slot()
     }
 
-    /// Drops what owners said, and awaits nothing any more. Bytes that came stay.
+    /// Drops what owners said, and awaits nothing any more. Bytes that came stay, and so do those who are to be asked.
     fn forget_answers(&mut self) {
         self.asked.clear();
         self.elsewhere.clear();
@@ -119,6 +119,8 @@ pub(super) struct Fetching {
     to: MemberNumber,
     head: Head,
     key: Key,
+    /// Whether the copy counted for nothing when it was looked at.
+    recovering: bool,
     clock: DotSet,
     entry: Entry<Place>,
 }
@@ -282,7 +284,8 @@ impl<D: Disk> Shard<D> {
                 wanted.push((*dot, *place));
             }
         }
-        let fetching = Fetching { to: from, head, key: fetch.key, clock, entry };
+        let recovering = self.recovering(head.slot);
+        let fetching = Fetching { to: from, head, key: fetch.key, recovering, clock, entry };
         self.load(wanted, Then::Fetched(fetching));
     }
 
@@ -297,9 +300,10 @@ impl<D: Disk> Shard<D> {
     }
 
     pub(super) fn send_fetched(&mut self, fetching: Fetching, mut values: Values, whole: bool) {
-        let Fetching { to, head, key, clock, entry } = fetching;
+        let Fetching { to, head, key, recovering, clock, entry } = fetching;
         let message = if whole {
-            let recovering = self.recovering(head.slot);
+            // It may have caught up while the disk was read, but not with what is told here.
+            let recovering = recovering || self.recovering(head.slot);
             let entry = entry.map(|dot, _| values.remove(&dot));
             Message::Fetched(Fetched { recovering, clock, entry })
         } else {

@@ -1,6 +1,6 @@
 //! Steps of rows, as scripts name them.
 //!
-//! Not here: who hears of the ring when (`cluster`), and whether a step may be taken: scripts take any.
+//! Not here: who hears of the ring when (`cluster::rows`), and whether a step may be taken: scripts take any.
 
 use std::error::Error;
 

@@ -183,7 +183,7 @@ pub(super) fn effect(node: u16, effect: &Effect) -> String {
             let Report { first, since, stage, by: _ } = report;
             format!("n{node} => node {stage:?} partition {first} since epoch {since}")
         }
-        Effect::Retired(actor) => format!("n{node} => node gives up {actor}"),
+        Effect::Retired(old, new) => format!("n{node} => node gives up {old} for {new}"),
         Effect::Seen(actors) => format!("n{node} => node sees {}", list(actors.iter())),
         Effect::Refused(said) => format!("n{node} => node {said:?}"),
         Effect::Gathered(_, gathered) => format!(

@@ -437,7 +437,8 @@ impl World {
         let node = &self.nodes[node];
         let ran = node.runs(start) && node.answers() && node.pauses == pauses;
         // What is read from hints waits for the disk as long as that takes, if it makes reads wait at all.
-        let hints = self.mix.disks.later > 0.0 && !owner;
+        let one = self.history.op(op).level == wire::Level::One;
+        let hints = self.mix.disks.later > 0.0 && !owner && one;
         if ran && !hints && self.history.op(op).kind == Kind::Get {
             let line = self.history.describe(op);
             self.violate("bounded reads", format!("{line} was not answered"));

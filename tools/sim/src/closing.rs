@@ -206,21 +206,21 @@ impl World {
     }
 
     /// A shard gave up its actor: the others of its node hear of that, each a little later.
-    pub(crate) fn tell_retired(&mut self, node: usize, shard: usize, actor: Actor) {
+    pub(crate) fn tell_retired(&mut self, node: usize, shard: usize, (old, new): (Actor, Actor)) {
         let Some(start) = self.nodes[node].process.as_ref().map(|process| process.start) else {
             return;
         };
-        self.closing.spared.remove(&actor);
+        self.closing.spared.remove(&old);
         for other in (0..self.nodes[node].disks.len()).filter(|other| *other != shard) {
             let wait = self.closing.dice.around(BETWEEN_SHARDS);
-            self.plan_in(wait, Happening::Retire { node, start, shard: other, actor });
+            self.plan_in(wait, Happening::Retire { node, start, shard: other, old, new });
         }
     }
 
     /// A shard hears that another one gave up their actor: that may be asked about again.
-    pub(crate) fn hear_retired(&mut self, node: usize, shard: usize, actor: Actor) {
-        self.step(node, shard, Event::Retire(actor));
-        self.closing.spared.remove(&actor);
+    pub(crate) fn hear_retired(&mut self, node: usize, shard: usize, (old, new): (Actor, Actor)) {
+        self.step(node, shard, Event::Retire(old, new));
+        self.closing.spared.remove(&old);
     }
 
     /// After a step: whether slots started over, and were folded.

@@ -43,7 +43,7 @@ pub(crate) enum Happening {
     /// A node hears that its lane to a member broke.
     LaneLost { node: usize, start: u64, member: MemberNumber },
     /// A shard hears that another one of its node gave up their actor.
-    Retire { node: usize, start: u64, shard: usize, actor: Actor },
+    Retire { node: usize, start: u64, shard: usize, old: Actor, new: Actor },
     /// The ring looks at the dead.
     Close,
     /// Some partitions of the ring take a step.

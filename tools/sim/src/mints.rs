@@ -27,7 +27,7 @@ pub(crate) fn may_mint_late(event: &Event) -> bool {
         Event::Read(..) | Event::Tick | Event::LaneLost(_) | Event::View(_) => true,
         Event::Client(..)
         | Event::Refuse(_)
-        | Event::Retire(_)
+        | Event::Retire(..)
         | Event::Synced(_)
         | Event::SyncFailed(_) => false,
     }

@@ -92,7 +92,7 @@ impl World {
         members.iter().map(clock).collect()
     }
 
-    /// What a shard has a copy of although its node knows that it has lost the seat.
+    /// What a shard has a copy of although its node knows that it has no seat.
     pub(crate) fn old_copies(&self, node: usize, shard: usize) -> Vec<OldCopy> {
         if self.mix.moves.is_none() {
             return Vec::new();
@@ -106,7 +106,7 @@ impl World {
         let of_shard = |slot: &Slot| usize::from(slot.shard(shards)) == shard;
         let old = slots.into_iter().filter(of_shard).filter_map(|slot| {
             let (partition, clock) = (ring.partition(slot), store.clock(slot));
-            let old = partition.former.contains(&self.number(node)) && !clock.is_empty();
+            let old = !partition.is_sent(self.number(node)) && !clock.is_empty();
             old.then(|| OldCopy { slot, clock: clock.clone(), owners: partition.row.clone() })
         });
         old.collect()

@@ -326,7 +326,7 @@ impl World {
             final_reads,
             superseded: &self.superseded,
             silent_restores: &self.silent_restores,
-            actors: self.nodes.iter().flat_map(|node| &node.process).map(|one| one.actor).collect(),
+            actors: self.nodes.iter().flat_map(Node::actors).collect(),
             dead: &self.ring.dead,
             row: self
                 .mix
@@ -420,8 +420,8 @@ impl World {
                 self.trace.line(self.now, || format!("n{} lost its lane to n{member}", node + 1));
                 self.step_all(node, |_| Event::LaneLost(member));
             }
-            Happening::Retire { node, shard, actor, .. } => {
-                self.hear_retired(node, shard, actor);
+            Happening::Retire { node, shard, old, new, .. } => {
+                self.hear_retired(node, shard, (old, new));
             }
             Happening::Close => self.close(),
             Happening::Move => self.move_on(),
@@ -477,7 +477,7 @@ impl World {
                 Effect::Report(report) => self.note_report(node, shard, report),
                 Effect::Seen(actors) => self.note_seen_lives(node, shard, actors),
                 Effect::Refused(said) => self.note_verdicts((node, shard), &said),
-                Effect::Retired(actor) => self.tell_retired(node, shard, actor),
+                Effect::Retired(old, new) => self.tell_retired(node, shard, (old, new)),
             }
         }
         self.effects = effects;

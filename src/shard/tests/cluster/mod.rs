@@ -303,7 +303,7 @@ impl Cluster {
                 }
                 Effect::Report(_) => self.trace.push(trace::effect(node, &effect)),
                 Effect::Seen(_) => {}
-                Effect::Retired(actor) => self.tell_retired((node, index), actor),
+                Effect::Retired(old, new) => self.tell_retired((node, index), (old, new)),
                 Effect::Refused(said) => {
                     let said = said.into_iter();
                     self.verdicts
@@ -314,10 +314,10 @@ impl Cluster {
     }
 
     /// A shard gave up its actor: the others of its node hear of that.
-    fn tell_retired(&mut self, teller: (u16, u16), actor: Actor) {
+    fn tell_retired(&mut self, teller: (u16, u16), (old, new): (Actor, Actor)) {
         let places: Vec<(u16, u16)> = self.places.keys().copied().collect();
         let others = places.into_iter().filter(|place| place.0 == teller.0 && *place != teller);
-        others.for_each(|(node, index)| self.step(node, index, Event::Retire(actor)));
+        others.for_each(|(node, index)| self.step(node, index, Event::Retire(old, new)));
     }
 
     /// Runs until nothing is left to do but what is held.
@@ -435,7 +435,7 @@ impl Cluster {
             | Effect::Gathered(..)
             | Effect::Report(_)
             | Effect::Seen(_)
-            | Effect::Retired(_)
+            | Effect::Retired(..)
             | Effect::Refused(..) => None,
         })
     }

@@ -98,7 +98,7 @@ impl Watch {
             | Effect::Report(_)
             | Effect::Seen(_)
             | Effect::Refused(..)
-            | Effect::Retired(_) => return Ok(()),
+            | Effect::Retired(..) => return Ok(()),
         };
         let slot = frame.slot.number();
         match &frame.message {

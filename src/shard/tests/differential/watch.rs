@@ -49,7 +49,7 @@ impl Heard {
             Event::LaneLost(member) => Heard::LaneLost(member.0),
             Event::Synced(upto) => Heard::Synced(*upto),
             Event::Tick => Heard::Tick,
-            Event::SyncFailed(_) | Event::Read(..) | Event::Refuse(_) | Event::Retire(_) => {
+            Event::SyncFailed(_) | Event::Read(..) | Event::Refuse(_) | Event::Retire(..) => {
                 Heard::Other
             }
         }
