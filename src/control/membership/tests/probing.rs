@@ -185,7 +185,7 @@ fn only_who_was_asked_can_vouch() {
             let relays: BTreeSet<MemberNumber> = asked.iter().map(|(relay, _)| *relay).collect();
             let (last, seq) = *asked.last().expect("somebody is asked");
             let others = (2..=60).map(MemberNumber).filter(|other| *other != target);
-            let other = others.filter(|other| !relays.contains(other)).last();
+            let other = others.rev().find(|other| !relays.contains(other));
             let by = if vouched { last } else { other.expect("some were never asked") };
             world.tell(by, target, seq, true);
             told += 1;
