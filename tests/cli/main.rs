@@ -386,7 +386,7 @@ fn a_node_that_waits_says_for_whom() {
     assert!(said.contains(&missing), "{status}");
     assert!(peer.run(&["members"]).with(0).out.contains("UJ  ann "));
     for args in [&["put", "k", "v"][..], &["get", "k"], &["siblings", "list"], &["explain", "k"]] {
-        let ended = peer.run(&[args, &["--timeout", "100ms"]].concat()).with(6);
+        let ended = peer.run(&[args, &["--timeout", "2s"]].concat()).with(6);
         assert!(ended.err.contains("the request had no effect"), "{}", ended.err);
     }
     run(&["status", "--wait", "10ms", "--endpoint", &addrs[1]]).with(6);
